@@ -1,0 +1,216 @@
+import * as tf from '@tensorflow/tfjs';
+import { Account, type CostRow } from './account.ts';
+import { didYouMean, EspalierError, RefusedError } from './errors.ts';
+import { fingerprint } from './fingerprint.ts';
+import { hostOf } from './host.ts';
+import { evaluate } from './ops.ts';
+import { Plan, type Attached } from './plan.ts';
+import type { ModelWeight, ParameterPoint } from './points.ts';
+import type { Plugin } from './plugin.ts';
+import { observe } from './prefix.ts';
+import { weightsOf, type Scope } from './scope.ts';
+import { finish, startStep, type Step, type StepOptions } from './step.ts';
+import { tidy } from './tree.ts';
+import { primal, type Value } from './value.ts';
+import { entriesOf, isLinear, materialise, type Params } from './weights.ts';
+
+/** A frozen model: its points, and a forward pass that asks the step to compute. */
+export interface Model<I> {
+  readonly name: string; // of the architecture: 'lxmert'
+  readonly scope: Scope;
+  /** Samples in a batch of inputs. */
+  batch(inputs: I): number;
+  /** The task's output, usually logits [B, A]. */
+  forward(inputs: I, step: Step): Value;
+}
+
+/** What one training step gives. Everything in it is the caller's to dispose. */
+export interface Learned {
+  readonly loss: tf.Scalar; // task loss plus all auxiliary losses
+  readonly losses: ReadonlyMap<string, tf.Tensor>; // 'task' and what plugins added
+  readonly output: tf.Tensor;
+  readonly gradients: ReadonlyMap<string, tf.Tensor>; // by variable name; a variable the loss does not reach is missing
+  readonly observed: number; // sources and blocks computed outside the gradient
+  dispose(): void;
+}
+
+export interface LearnOptions extends Omit<StepOptions, 'observe' | 'account'> {
+  readonly prefix?: boolean; // default true: run what nothing trainable touches outside the gradient
+}
+
+export interface AdaptOptions {
+  readonly seed?: number; // of initialisers; default 0
+}
+
+/** A model with plugins. The model itself is untouched; many adapted models may share it. */
+export class Adapted<I> {
+  readonly plan: Plan;
+  readonly parameters: ReadonlyMap<string, ParameterPoint>;
+  private readonly owned: readonly tf.Variable[];
+
+  /** Use `adapt`. */
+  constructor(
+    readonly model: Model<I>,
+    readonly plugins: readonly Plugin[],
+    readonly seed: number,
+    shared: ReadonlyMap<string, ParameterPoint> = new Map(),
+  ) {
+    const parameters = new Map<string, ParameterPoint>();
+    const attached: Attached[] = [];
+    const ids = { next: model.scope.size };
+    const own = () => [...parameters.values()].flatMap((p) => (shared.has(p.path) ? [] : [p.variable]));
+    try {
+      for (const plugin of plugins) {
+        if (attached.some((a) => a.instance === plugin.instance))
+          throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
+        const host = hostOf(plugin, model.scope, seed, ids, parameters, shared);
+        const hooks = plugin.attach(host);
+        attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance) });
+      }
+      this.plan = new Plan(attached);
+    } catch (e) {
+      tf.dispose(own());
+      throw e;
+    }
+    this.parameters = parameters;
+    this.owned = own();
+  }
+
+  /** The variables an optimiser may move: those of trainable plugins. */
+  get trainable(): readonly ParameterPoint[] {
+    const on = new Set(this.plugins.filter((p) => p.trainable).map((p) => p.instance));
+    return [...this.parameters.values()].filter((p) => on.has(p.instance));
+  }
+
+  /** SHA-256 of the frozen arrays this was adapted from. */
+  fingerprint(): Promise<string> {
+    return fingerprint(this.model.scope);
+  }
+
+  /** One forward pass; the output is the caller's to dispose. */
+  async forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
+    const step = await this.start(inputs, options);
+    try {
+      return tidy(() => evaluate(this.model.forward(inputs, step)).clone());
+    } finally {
+      finish(step);
+    }
+  }
+
+  /**
+   * One training step's gradients, in phases: decide (`begin` hooks, which may wait), observe (what nothing trainable
+   * touches, outside the gradient), learn, then the backward pass of the decisions.
+   * `loss` turns the output into a scalar.
+   */
+  async learn(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions = {}): Promise<Learned> {
+    if (!this.trainable.length) throw new EspalierError('nothing to train: no plugin here has trainable variables. Add one, such as lora() or tune({ preset: \'head\' }).');
+    const step = await this.start(inputs, { training: true, ...options });
+    try {
+      const observed = options.prefix === false ? 0 : observe(step, () => this.model.forward(inputs, step)).size;
+      const variables = this.trainable.map((p) => p.variable);
+      const leaves = [...step.shared.leaves.values()];
+      const held: { output?: tf.Tensor; losses: Map<string, tf.Tensor> } = { losses: new Map() };
+      const { value, grads } = tf.engine().gradients(
+        () => {
+          const output = evaluate(this.model.forward(inputs, step));
+          held.output = tf.keep(output.clone());
+          const task = loss(output, step);
+          held.losses.set('task', tf.keep(task.clone()));
+          for (const [name, x] of step.shared.losses) held.losses.set(name, tf.keep(x.clone()));
+          return [...step.shared.losses.values()].reduce<tf.Scalar>((total, x) => tf.add(total, tf.reshape(x, [])), task);
+        },
+        [...variables, ...leaves.map((l) => l.value)],
+        undefined,
+        true,
+      );
+      const gradients = new Map<string, tf.Tensor>();
+      // tfjs types every gradient as present; with allowNoGradients one that nothing reaches is missing.
+      const found: readonly (tf.Tensor | null | undefined)[] = grads;
+      this.trainable.forEach((p, i) => {
+        const g = found[i];
+        if (g) gradients.set(p.path, g);
+      });
+      leaves.forEach((leaf, i) => {
+        const dy = found[variables.length + i];
+        if (!dy) return;
+        for (const [name, g] of Object.entries(tidy(() => leaf.backward(dy)))) {
+          const before = gradients.get(name);
+          gradients.set(name, before ? tf.add(before, g) : g);
+          if (before) tf.dispose([before, g]);
+        }
+        dy.dispose();
+      });
+      const output = held.output!;
+      const dispose = () => tf.dispose([value, output, ...held.losses.values(), ...gradients.values()]);
+      return { loss: value, losses: held.losses, output, gradients, observed, dispose };
+    } finally {
+      finish(step);
+    }
+  }
+
+  /** Multiply-adds per sample of one forward pass, counted from the products that ran, by block and plugin. */
+  async account(inputs: I, options: StepOptions = {}): Promise<CostRow[]> {
+    return Account.of(this.model.batch(inputs), async (account) => {
+      tf.dispose(await this.forward(inputs, { ...options, account }));
+    });
+  }
+
+  /** The same model with plugin instances taken off; the others keep their variables. @throws when a name is unknown. */
+  without(...instances: readonly string[]): Adapted<I> {
+    const names = this.plugins.map((p) => p.instance);
+    for (const name of instances)
+      if (!names.includes(name)) throw new EspalierError(`no plugin '${name}' here.${didYouMean(name, names)} There are ${names.join(', ') || 'none'}.`);
+    return new Adapted(this.model, this.plugins.filter((p) => !instances.includes(p.instance)), this.seed, this.parameters);
+  }
+
+  /**
+   * The arrays of a plain model that computes the same: every place's parameters with all weight hooks folded in, by
+   * tensor path. The caller disposes them. @throws RefusedError naming the plugin and place that is not a weight.
+   */
+  async merge(): Promise<ReadonlyMap<string, tf.Tensor>> {
+    for (const h of this.plan.hooks)
+      if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight. Take it off with without('${h.instance}') first.`);
+    for (const { instance } of this.plan.begins) throw new RefusedError(`'${instance}' cannot be merged: it decides anew in every step.`);
+    const step = startStep(this.plan, undefined, 0);
+    try {
+      return new Map(tidy(() => weightsOf(this.model.scope).flatMap((at) => mergedAt(at, step))));
+    } finally {
+      finish(step);
+    }
+  }
+
+  /** The plan in words. */
+  explain(): string {
+    return this.plan.explain();
+  }
+
+  /** Disposes the variables that this adapted model created; those it shares with another stay. */
+  dispose(): void {
+    tf.dispose([...this.owned]);
+  }
+
+  private async start(inputs: I, options: StepOptions): Promise<Step> {
+    const step = startStep(this.plan, inputs, this.model.batch(inputs), options);
+    try {
+      for (const { instance, hook } of this.plan.begins) {
+        const done = step.by(instance, () => hook.apply(step));
+        if (done) await done;
+      }
+    } catch (e) {
+      finish(step);
+      throw e;
+    }
+    return step;
+  }
+}
+
+/** Puts plugins on a model, in order. @throws ConflictError, SelectionError. */
+export const adapt = <I>(model: Model<I>, plugins: readonly Plugin[], { seed = 0 }: AdaptOptions = {}): Adapted<I> => new Adapted(model, plugins, seed);
+
+function mergedAt(at: ModelWeight, step: Step): [string, tf.Tensor][] {
+  const params = step.weight<Params>(at);
+  return entriesOf(isLinear(params) ? materialise(params) : params).map(([part, x]) => {
+    if (primal(x) !== x) throw new RefusedError(`'${at.path}' is linearised: f(w + d) is not f(w) + J d, so it cannot be merged into plain weights.`);
+    return [`${at.path}.${part}`, primal(x).clone()];
+  });
+}

@@ -1,0 +1,45 @@
+import * as tf from '@tensorflow/tfjs';
+import { EspalierError } from './errors.ts';
+import type { ParameterPoint } from './points.ts';
+import type { Host, Plugin } from './plugin.ts';
+import { random } from './random.ts';
+import type { Scope } from './scope.ts';
+import { select } from './select.ts';
+
+/** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew. */
+export function hostOf(
+  plugin: Plugin,
+  scope: Scope,
+  seed: number,
+  ids: { next: number },
+  parameters: Map<string, ParameterPoint>,
+  shared: ReadonlyMap<string, ParameterPoint>,
+): Host {
+  const { points } = scope;
+  const who = plugin.instance;
+  return {
+    linears: (at) => select(who, 'linear', points.linear, at),
+    norms: (at) => select(who, 'norm', points.norm, at),
+    embeddings: (at) => select(who, 'embedding', points.embedding, at),
+    weights: (at) => select(who, 'weight', [...points.linear, ...points.norm, ...points.embedding], at),
+    sites: (at) => select(who, 'site', points.site, at),
+    stages: (at) => select(who, 'stage', points.stage, at),
+    streams: [...new Set(points.source.flatMap((s) => s.writes))],
+    slot: (name) => ({ name: `${who}/${name}` }),
+    parameters: (instance) => [...parameters.values()].filter((p) => p.instance === instance),
+    variable: (path, shape, initializer, group = 'default') => {
+      const name = `${who}/${path}`;
+      if (parameters.has(name)) throw new EspalierError(`'${who}' names the variable '${path}' twice`);
+      const id = ids.next++;
+      const known = shared.get(name)?.variable;
+      // Named in our map, not in tfjs, whose names are global to the process.
+      const variable = known ?? tf.tidy(() => tf.variable(tf.tensor(initializer(shape, random(seed, 'init', name)), [...shape])));
+      const point: ParameterPoint = {
+        id, path: name, role: 'parameter', stream: undefined, block: undefined,
+        pretrained: { value: variable }, variable, instance: who, group,
+      };
+      parameters.set(name, point);
+      return point;
+    },
+  };
+}

@@ -1,0 +1,35 @@
+export { Account, totalMacs, type CostRow } from './account.ts';
+export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
+export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
+export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
+export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
+export { isolate } from './isolate.ts';
+export type { Distribution } from './noise.ts';
+export {
+  add, asDual, concat, embed, evaluate, gelu, layerNorm, mask, matMul, mean, mul, normalise, relu, reshape, scale, sigmoid, slice, softmax, sub, sum,
+  takeRows, tanh, transpose,
+} from './ops.ts';
+export { selectSchema } from './options.ts';
+export { Plan, type Attached, type Table } from './plan.ts';
+export { definePlugin, HOOK_API, type Definition, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
+export {
+  sequence, within, type EmbeddingPoint, type LinearPoint, type LinearSite, type ModelWeight, type NormPoint, type ParameterPoint, type Point,
+  type SitePoint, type SourcePoint, type Stage, type StagePoint, type WeightPoint,
+} from './points.ts';
+export { random, type Key, type Random } from './random.ts';
+export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
+export { blend, group, route, type Branch } from './route.ts';
+export { gatherRows, scatterRows } from './rows.ts';
+export { readSafetensors, writeSafetensors, type SafetensorsFile, type StoredTensor } from './safetensors.ts';
+export { load, readManifest, restore, save, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
+export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
+export { matches, select, type Select } from './select.ts';
+export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';
+export { blendStreams, joinStreamRows, mapStreams, streamOf, takeStreamRows, update, zipStreams, type Stream, type Streams } from './streams.ts';
+export { mapValues, tensorsIn, tidy } from './tree.ts';
+export { Dual, dual, liftBilinear, liftElementwise, liftLinear, parts, primal, tangentOf, type Value } from './value.ts';
+export type { Variant, View } from './view.ts';
+export {
+  entriesOf, isLinear, mapParams, materialise, withLowRank, type EmbeddingParams, type LinearParams, type LowRank, type NormParams, type ParameterParams,
+  type Params,
+} from './weights.ts';

@@ -1,0 +1,87 @@
+import type { z } from 'zod';
+import { OptionsError } from './errors.ts';
+import type { Hook } from './hooks.ts';
+import type { Initializer } from './initializers.ts';
+import { explainIssues } from './options.ts';
+import type { EmbeddingPoint, LinearPoint, ModelWeight, NormPoint, ParameterPoint, SitePoint, StagePoint } from './points.ts';
+import type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
+import type { Select } from './select.ts';
+import type { Slot } from './step.ts';
+
+/** The version of the hook contract that this core implements; a plugin made for another major is refused. */
+export const HOOK_API = '1.0';
+
+/** What a plugin is given to attach with. A select that matches nothing throws. Points come in the model's own order. */
+export interface Host {
+  linears(at?: Select<LinearRole>): LinearPoint[];
+  norms(at?: Select<NormRole>): NormPoint[];
+  embeddings(at?: Select<EmbeddingRole>): EmbeddingPoint[];
+  /** Linears, norms and embeddings. */
+  weights(at?: Select<WeightRole>): ModelWeight[];
+  sites(at: Select<SiteRole>): SitePoint[];
+  stages(at: Select<StageRole>): StagePoint[];
+  readonly streams: readonly string[];
+  /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
+  variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
+  /** The variables of an instance attached before this one, as places to hook. */
+  parameters(instance: string): readonly ParameterPoint[];
+  /** A typed key for what this plugin keeps during one step. */
+  slot<T>(name: string): Slot<T>;
+}
+
+/** A plugin as it is given to `adapt`: a value, made by its factory. */
+export interface Plugin {
+  readonly name: string; // of the method: 'lora'
+  readonly instance: string; // of this use of it: 'lora' or 'lora#a'
+  readonly version: string;
+  readonly options: unknown; // as parsed: plain data with all defaults filled in
+  readonly trainable: boolean;
+  attach(host: Host): readonly Hook[];
+}
+
+export interface Named {
+  readonly as?: string; // 'a' makes the instance 'lora#a'
+  readonly trainable?: boolean; // false: in force, but not in the optimiser's list
+}
+
+export interface PluginFactory<I = unknown> extends Restorer {
+  (options?: I, named?: Named): Plugin;
+  readonly schema: z.ZodType<unknown, I>;
+}
+
+/** What a plugin can be made from when its options come from a file: any factory is one. */
+export interface Restorer {
+  readonly method: string;
+  readonly version: string;
+  /** As the factory, from options of unknown type. @throws OptionsError when they are not what the schema asks for. */
+  from(options: unknown, named?: Named): Plugin;
+}
+
+export interface Definition<O, I> {
+  readonly name: string;
+  readonly version: string;
+  readonly hookApi: string;
+  /** A strict object with defaults. */
+  readonly options: z.ZodType<O, I>;
+  attach(host: Host, options: O): readonly Hook[];
+}
+
+/**
+ * Makes a plugin factory from what the plugin is: a name, a version, a schema of its options, and what it does when
+ * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
+ */
+export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
+  const { name, version, hookApi, options: schema, attach } = definition;
+  if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
+    throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
+  const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
+    const instance = as === undefined ? name : `${name}#${as}`;
+    if (as !== undefined && !/^[\w.-]+$/.test(as))
+      throw new OptionsError(`'${as}' is not an instance name: use letters, digits, '.', '_' and '-'`);
+    const parsed = schema.safeParse(given ?? {});
+    if (!parsed.success) throw new OptionsError(explainIssues(instance, schema, parsed.error));
+    const options = parsed.data;
+    return { name, instance, version, options, trainable, attach: (host) => attach(host, options) };
+  };
+  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
+}

@@ -1,0 +1,105 @@
+import { didYouMean } from '@espalier/core';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { z } from 'zod';
+import { DataError, reasonOf } from './errors.ts';
+import { parseJson } from './json.ts';
+
+export const specialTokens = { pad: '[PAD]', unknown: '[UNK]', cls: '[CLS]', sep: '[SEP]', mask: '[MASK]' } as const;
+
+/** WordPiece as BERT uses it: lower case, accents stripped, split at space and punctuation, longest piece first. */
+export interface WordPiece {
+  /** Ids without special tokens. */
+  encode(text: string): number[];
+  /** The text of ids, pieces joined to words, special tokens left out. */
+  decode(ids: readonly number[]): string;
+  readonly size: number; // of the vocabulary
+  readonly pieces: readonly string[]; // by id
+  readonly specials: Readonly<Record<keyof typeof specialTokens, number>>;
+}
+
+/** The part of the library's Tokenizer that is used; its own types do not resolve under Node's module rules. */
+interface HuggingFaceTokenizer {
+  readonly normalizer: { normalize(text: string): string } | null;
+  readonly pre_tokenizer: { pre_tokenize(text: string): string[] } | null;
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[]): string;
+}
+
+const Part = z.looseObject({ type: z.string() }).nullable().default(null);
+const TokenizerJson = z.looseObject({
+  normalizer: Part,
+  pre_tokenizer: Part,
+  post_processor: Part,
+  decoder: Part,
+  added_tokens: z.array(z.looseObject({ content: z.string(), special: z.boolean().default(false) })).default([]),
+  model: z.looseObject({
+    type: z.literal('WordPiece'),
+    vocab: z.record(z.string(), z.int().nonnegative()),
+    unk_token: z.string().default(specialTokens.unknown),
+    continuing_subword_prefix: z.string().default('##'),
+    max_input_chars_per_word: z.int().default(100),
+  }),
+});
+type TokenizerJson = z.output<typeof TokenizerJson>;
+
+/**
+ * A tokenizer from the text of a `vocab.txt` (a piece a line, its id the line's number from 0) or of a `tokenizer.json`
+ * whose model is WordPiece. The name of a special token in a text is plain text. @throws DataError when a special token is missing, [PAD] is not 0 (batches pad with 0), or a
+ * piece stands there twice.
+ */
+export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
+  const json = text.trimStart().startsWith('{') ? parseJson(text, TokenizerJson, file) : fromVocabulary(text, file);
+  const pieces: string[] = [];
+  for (const [piece, id] of Object.entries(json.model.vocab)) pieces[id] = piece;
+  if (pieces.length !== Object.keys(json.model.vocab).length) throw new DataError(`${file}: the ids of its pieces have gaps or repeat`);
+  const id = (token: string) => {
+    const found = pieces.indexOf(token);
+    if (found < 0) throw new DataError(`${file}: the special token ${token} is missing.${didYouMean(token, pieces.filter((p) => p.startsWith('[')))} Needed are ${Object.values(specialTokens).join(' ')}.`);
+    return found;
+  };
+  const specials = { pad: id(specialTokens.pad), unknown: id(specialTokens.unknown), cls: id(specialTokens.cls), sep: id(specialTokens.sep), mask: id(specialTokens.mask) };
+  if (specials.pad !== 0) throw new DataError(`${file}: [PAD] has id ${specials.pad}, expected 0 (the first line), which batches pad with`);
+  const tokenizer = build(json, file);
+  const special = new Set(Object.values(specials));
+  return {
+    encode: (question) => tokenizer.encode(question, { add_special_tokens: false }).ids,
+    decode: (ids) => {
+      const words = ids.filter((i) => i === specials.unknown || !special.has(i));
+      return words.length ? tokenizer.decode(words) : '';
+    },
+    size: pieces.length,
+    pieces,
+    specials,
+  };
+}
+
+/** The words and punctuation marks of a text, lower case, as WordPiece sees them. */
+export function bertWords(): (text: string) => string[] {
+  const { normalizer, pre_tokenizer } = build(fromVocabulary(Object.values(specialTokens).join('\n'), 'special tokens'), 'special tokens');
+  return (text) => pre_tokenizer?.pre_tokenize(normalizer?.normalize(text) ?? text) ?? [];
+}
+
+function build(json: TokenizerJson, file: string): HuggingFaceTokenizer {
+  try {
+    return new Tokenizer({ ...json, added_tokens: json.added_tokens.filter((token) => !token.special) }, {});
+  } catch (e) {
+    throw new DataError(`${file}: ${reasonOf(e)}`);
+  }
+}
+
+function fromVocabulary(text: string, file: string): TokenizerJson {
+  const lines = text.split(/\r?\n/);
+  if (lines.at(-1) === '') lines.pop();
+  const vocab: Record<string, number> = {};
+  lines.forEach((piece, id) => {
+    if (piece === '') throw new DataError(`${file}, line ${id + 1}: the line is empty`);
+    if (Object.hasOwn(vocab, piece)) throw new DataError(`${file}, line ${id + 1}: '${piece}' stands in line ${vocab[piece]! + 1} already`);
+    vocab[piece] = id;
+  });
+  return TokenizerJson.parse({
+    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, lowercase: true },
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    model: { type: 'WordPiece', vocab },
+    decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+  });
+}

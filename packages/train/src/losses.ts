@@ -1,0 +1,60 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * Binary cross-entropy summed over answers, mean over the batch:
+ * (1/B) sum max(x, 0) - x y + log(1 + exp(-|x|)); logits and soft targets [B, A]. The loss of VL-BERT and LXMERT for VQA.
+ * The gradient is (sigmoid(x) - y) / B; complete in both arguments, and differentiable itself.
+ */
+export const answerLoss = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
+  mean(logits, targets, {
+    value: (x, y) => tf.add(tf.sub(tf.relu(x), tf.mul(x, y)), tf.log1p(tf.exp(tf.neg(tf.abs(x))))),
+    towardsLogits: (x, y) => tf.sub(tf.sigmoid(x), y),
+    towardsTargets: (x) => tf.neg(x),
+  });
+
+/**
+ * Cross-entropy of a softmax over answers: -(1/B) sum y log softmax(x); logits and targets [B, A]. A row of zero targets
+ * adds nothing. The gradient is (softmax(x) sum y - y) / B; complete in both arguments, and differentiable itself.
+ */
+export const softmaxCrossEntropy = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
+  mean(logits, targets, {
+    value: (x, y) => tf.mul(y, surprise(x)),
+    towardsLogits: (x, y) => tf.sub(tf.mul(tf.softmax(x), tf.sum(y, -1, true)), y),
+    towardsTargets: surprise,
+  });
+
+/** Mean target value at the largest logit, the soft accuracy of VQA v2; logits and targets [B, A]. */
+export const softAccuracy = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
+  tf.tidy(() => {
+    const chosen = tf.oneHot(tf.argMax(logits, 1), logits.shape[1]!);
+    return scalar(tf.div(tf.sum(tf.mul(chosen, targets)), logits.shape[0]!));
+  });
+
+interface Terms {
+  readonly value: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
+  readonly towardsLogits: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
+  readonly towardsTargets: (x: tf.Tensor) => tf.Tensor;
+}
+
+/** (1/B) sum of elementwise terms [B, A], with their gradients in closed form: fewer arrays are kept for the backward pass. */
+function mean(logits: tf.Tensor, targets: tf.Tensor, { value, towardsLogits, towardsTargets }: Terms): tf.Scalar {
+  const batch = logits.shape[0]!;
+  const op = tf.customGrad((...args) => {
+    const [x, y, save] = args as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+    save([x, y]);
+    return {
+      value: tf.div(tf.sum(value(x, y)), batch),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const [s, t] = saved as [tf.Tensor, tf.Tensor];
+        const each = tf.div(dy, batch);
+        return [tf.mul(towardsLogits(s, t), each), tf.mul(towardsTargets(s), each)];
+      },
+    };
+  });
+  return tf.tidy(() => scalar(op(logits, targets)));
+}
+
+/** -log softmax(x) over the last axis. tf.logSoftmax has no second derivative. */
+const surprise = (x: tf.Tensor): tf.Tensor => tf.sub(tf.logSumExp(x, -1, true), x);
+
+const scalar = (x: tf.Tensor): tf.Scalar => tf.reshape<tf.Rank.R0>(x, []);

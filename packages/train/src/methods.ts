@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { scaleByAdam, type AdamOptions } from './adam.ts';
+import { accumulateMomentum } from './momentum.ts';
+import { parseSettings } from './settings.ts';
+import { scaleByRate, type Transform } from './transform.ts';
+import { addDecayedWeights, type Exempt } from './weight-decay.ts';
+
+/** How gradients become updates: a named chain of transforms. */
+export interface Method {
+  readonly name: string;
+  readonly chain: readonly Transform[];
+}
+
+export interface AdamWOptions extends AdamOptions {
+  readonly weightDecay?: number; // default 0.01
+  readonly exempt?: Exempt; // what does not decay; default nothing. See `biasesAndNorms`
+}
+
+export interface SgdOptions {
+  readonly momentum?: number; // default 0
+  readonly weightDecay?: number; // default 0; added to the gradient, as an L2 penalty
+  readonly exempt?: Exempt; // what does not decay; default nothing
+}
+
+const fraction = z.number().min(0).lt(1);
+const decay = z.number().nonnegative();
+const exempt = z.custom<Exempt>((f) => typeof f === 'function', 'expected a function of a variable').optional();
+const AdamSchema = z.strictObject({ beta1: fraction.default(0.9), beta2: fraction.default(0.999), epsilon: z.number().positive().default(1e-8) });
+const AdamWSchema = z.strictObject({ ...AdamSchema.shape, weightDecay: decay.default(0.01), exempt });
+const SgdSchema = z.strictObject({ momentum: fraction.default(0), weightDecay: decay.default(0), exempt });
+
+/** Adam with bias correction (arXiv 1412.6980). @throws OptionsError. */
+export function adam(options: AdamOptions = {}): Method {
+  return { name: 'adam', chain: [scaleByAdam(parseSettings('adam', AdamSchema, options)), scaleByRate()] };
+}
+
+/** value <- value - rate (adam(g) + weightDecay value) (arXiv 1711.05101). @throws OptionsError. */
+export function adamW(options: AdamWOptions = {}): Method {
+  const { weightDecay, exempt: except, ...own } = parseSettings('adamW', AdamWSchema, options);
+  return { name: 'adamW', chain: [scaleByAdam(own), addDecayedWeights(weightDecay, except), scaleByRate()] };
+}
+
+/** value <- value - rate t, where t <- momentum t + g + weightDecay value. @throws OptionsError. */
+export function sgd(options: SgdOptions = {}): Method {
+  const { momentum, weightDecay, exempt: except } = parseSettings('sgd', SgdSchema, options);
+  const chain = [...(weightDecay ? [addDecayedWeights(weightDecay, except)] : []), ...(momentum ? [accumulateMomentum(momentum)] : []), scaleByRate()];
+  return { name: 'sgd', chain };
+}

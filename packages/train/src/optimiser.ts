@@ -1,0 +1,101 @@
+import { CheckpointError, type ParameterPoint, type StoredTensor } from '@espalier/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Method } from './methods.ts';
+
+/** Arrays by name, as they go into a safetensors file. */
+export type NamedArrays = ReadonlyMap<string, Omit<StoredTensor, 'dtype'>>;
+
+interface State {
+  count: number; // updates so far
+  slots: readonly (readonly tf.Tensor[])[]; // by transform
+}
+
+/** Moves variables by their gradients. It owns its state, not the variables. */
+export interface Optimiser {
+  /** value <- value - chain(scale gradient). A variable without a gradient is left alone: it neither moves nor decays, and its count stands. */
+  update(gradients: ReadonlyMap<string, tf.Tensor>, rate: number, scale?: number): void;
+  /** The state by name: `count/VARIABLE` (int32) and `TRANSFORM.SLOT/VARIABLE` (float32, the variable's shape). */
+  save(): Promise<NamedArrays>;
+  /** Takes a saved state over. @throws CheckpointError naming an array that is missing, unknown or of another shape. */
+  load(arrays: NamedArrays, file?: string): void;
+  dispose(): void;
+}
+
+/** An optimiser of these variables by this method. Equal gradients give equal variables, bit for bit, on one backend. */
+export function optimiser(method: Method, points: readonly ParameterPoint[]): Optimiser {
+  const { chain } = method;
+  const zero = ({ shape }: tf.Tensor) => chain.map((t) => t.slots.map(() => tf.tidy(() => tf.keep(tf.zeros(shape)))));
+  const states = new Map(points.map((p): [string, State] => [p.path, { count: 0, slots: zero(p.variable) }]));
+
+  const move = (at: ParameterPoint, gradient: tf.Tensor, rate: number, scale: number): void => {
+    const state = states.get(at.path)!;
+    const count = state.count + 1;
+    const slots = tf.tidy(() => {
+      let update = scale === 1 ? gradient : tf.mul(gradient, scale);
+      const next = chain.map((transform, i) => {
+        const changed = transform.apply({ at, update, value: at.variable, slots: state.slots[i]!, count, rate });
+        update = changed.update;
+        return changed.slots.map((t) => tf.keep(t));
+      });
+      at.variable.assign(tf.sub(at.variable, update));
+      return next;
+    });
+    tf.dispose(state.slots.flat());
+    states.set(at.path, { count, slots });
+  };
+
+  return {
+    update: (gradients, rate, scale = 1) => {
+      for (const at of points) {
+        const gradient = gradients.get(at.path);
+        if (gradient) move(at, gradient, rate, scale);
+      }
+    },
+    save: async () => {
+      const arrays = new Map<string, Omit<StoredTensor, 'dtype'>>();
+      for (const { path } of points) {
+        const { count, slots } = states.get(path)!;
+        arrays.set(`count/${path}`, { shape: [1], data: Int32Array.of(count) });
+        for (const [i, own] of slots.entries())
+          for (const [j, t] of own.entries()) arrays.set(`${slotName(method, i, j)}/${path}`, { shape: t.shape, data: await t.data<'float32'>() });
+      }
+      return arrays;
+    },
+    load: (arrays, file = 'optimiser state') => {
+      const left = new Set(arrays.keys());
+      const take = (name: string, shape: readonly number[]) => {
+        const found = arrays.get(name);
+        left.delete(name);
+        if (!found) throw new CheckpointError(`${file}: array '${name}' is missing`);
+        if (found.shape.join() !== shape.join()) throw new CheckpointError(`${file}: array '${name}' has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`);
+        return found.data;
+      };
+      const read = points.map(({ path, variable }) => {
+        const count = take(`count/${path}`, [1]);
+        if (!(count instanceof Int32Array)) throw new CheckpointError(`${file}: array 'count/${path}' is not of 32-bit integers`);
+        const slots = chain.map((t, i) =>
+          t.slots.map((_, j) => {
+            const name = `${slotName(method, i, j)}/${path}`;
+            const data = take(name, variable.shape);
+            if (!(data instanceof Float32Array)) throw new CheckpointError(`${file}: array '${name}' is not of 32-bit floats`);
+            return data;
+          }),
+        );
+        return { path, shape: variable.shape, count: count[0]!, slots };
+      });
+      const [extra] = left;
+      if (extra !== undefined) throw new CheckpointError(`${file}: array '${extra}' belongs to no variable of this run`);
+      for (const { path, shape, count, slots } of read) {
+        tf.dispose(states.get(path)!.slots.flat());
+        states.set(path, { count, slots: slots.map((own) => own.map((data) => tf.tidy(() => tf.keep(tf.tensor(data, shape))))) });
+      }
+    },
+    dispose: () => {
+      for (const { slots } of states.values()) tf.dispose(slots.flat());
+      states.clear();
+    },
+  };
+}
+
+/** A transform may stand in a chain twice, hence its position. */
+const slotName = ({ chain }: Method, i: number, j: number): string => `${i}.${chain[i]!.name}.${chain[i]!.slots[j]!}`;

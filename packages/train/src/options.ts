@@ -1,0 +1,67 @@
+import { OptionsError, type SaveOptions } from '@espalier/core';
+import { z } from 'zod';
+import type { BestOptions } from './best.ts';
+import type { GroupOptions } from './groups.ts';
+import type { MetricSink } from './metrics.ts';
+import { parseSettings } from './settings.ts';
+
+export interface CheckpointOptions {
+  readonly directory: string; // one run's own
+  readonly every?: number; // steps; default 500. A checkpoint is also written at every new best, when stopped, and at the end
+  readonly keep?: number; // the last so many, and the best; default 2
+  readonly model?: SaveOptions; // what core's `save` is given: the backbone's configuration, the task
+}
+
+export interface FitOptions {
+  readonly optimisers: Readonly<Record<string, GroupOptions>>; // by parameter group; a plugin's variables are in 'default' unless it says otherwise
+  readonly epochs?: number; // at least one of epochs and maxSteps; training ends with the first that is reached
+  readonly maxSteps?: number; // updates
+  readonly seed?: number; // of dropout and noise; default 0
+  readonly clip?: number; // largest global gradient norm; default 1; Infinity for none
+  readonly accumulate?: number; // batches per update; default 1. The last update of an epoch takes what is left
+  readonly recompute?: boolean; // compute a block's activations again for its gradient instead of keeping them; default false
+  readonly evaluateEvery?: number; // epochs; default 1. The end of the run is always evaluated
+  readonly best?: BestOptions;
+  readonly checkpoint?: CheckpointOptions;
+  readonly resume?: boolean; // go on from the latest whole checkpoint, or begin when there is none; default false
+  readonly configuration?: Readonly<Record<string, unknown>>; // what else determines the numbers (data, batch size): a resume must agree in it
+  readonly metrics?: MetricSink; // where step, evaluation and epoch records go, such as `metricsFile(path)`
+  readonly signal?: AbortSignal; // aborting it is `stop()`
+  readonly clock?: () => number; // milliseconds; default performance.now
+}
+
+const positive = z.int().positive();
+const BestSchema = z.strictObject({ metric: z.string().min(1), goal: z.enum(['max', 'min']).default('max'), patience: positive.or(z.literal(Infinity)).default(Infinity) });
+const CheckpointSchema = z.strictObject({
+  directory: z.string().min(1),
+  every: positive.default(500),
+  keep: positive.default(2),
+  model: z.custom<SaveOptions>((x) => typeof x === 'object' && x !== null).default({ config: null }),
+});
+const FitSchema = z.strictObject({
+  optimisers: z.custom<FitOptions['optimisers']>((x) => typeof x === 'object' && x !== null, 'expected { default: { method: adamW(), rate: 1e-4 } }'),
+  epochs: positive.optional(),
+  maxSteps: positive.optional(),
+  seed: z.int().default(0),
+  clip: z.number().positive().or(z.literal(Infinity)).default(1),
+  accumulate: positive.default(1),
+  recompute: z.boolean().default(false),
+  evaluateEvery: positive.default(1),
+  best: BestSchema.optional(),
+  checkpoint: CheckpointSchema.optional(),
+  resume: z.boolean().default(false),
+  configuration: z.record(z.string(), z.unknown()).default({}),
+  metrics: z.custom<MetricSink>((x) => typeof x === 'object' && x !== null && 'write' in x, "expected a metric sink such as metricsFile('metrics.jsonl')").optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+  clock: z.custom<() => number>((x) => typeof x === 'function').default(() => () => performance.now()),
+});
+/** Options with their defaults. */
+export type FitSettings = z.infer<typeof FitSchema>;
+
+/** @throws OptionsError for unknown options, with the nearest names, and for wrong values. */
+export function fitSettings(options: FitOptions): FitSettings {
+  const settings = parseSettings('fit', FitSchema, options);
+  if (settings.epochs === undefined && settings.maxSteps === undefined) throw new OptionsError('fit: give epochs, maxSteps, or both');
+  if (settings.resume && !settings.checkpoint) throw new OptionsError('fit: resume needs checkpoint.directory to resume from');
+  return settings;
+}
