@@ -210,7 +210,8 @@ export const adapt = <I>(model: Model<I>, plugins: readonly Plugin[], { seed = 0
 function mergedAt(at: ModelWeight, step: Step): [string, tf.Tensor][] {
   const params = step.weight<Params>(at);
   return entriesOf(isLinear(params) ? materialise(params) : params).map(([part, x]) => {
-    if (primal(x) !== x) throw new RefusedError(`'${at.path}' is linearised: f(w + d) is not f(w) + J d, so it cannot be merged into plain weights.`);
+    const who = step.table.weights[at.id]?.map((h) => `'${h.instance}'`).join(' and ');
+    if (primal(x) !== x) throw new RefusedError(`${who} cannot be merged: '${at.path}' is linearised, f(w + d) is not f(w) + J d, so it cannot be merged into plain weights.`);
     return [`${at.path}.${part}`, primal(x).clone()];
   });
 }

@@ -28,8 +28,9 @@ export function scatterRows(x: tf.Tensor2D, index: tf.Tensor1D, rows: number): t
   return matrix(op(x));
 }
 
-const matrix = (x: tf.Tensor): tf.Tensor2D => x.as2D(x.shape[0]!, x.shape[1]!);
-const vector = (x: tf.Tensor): tf.Tensor1D => x.as1D();
+// Their ranks are what they were made with; as2D and as1D would run a kernel to say so.
+const matrix = (x: tf.Tensor) => x as tf.Tensor2D;
+const vector = (x: tf.Tensor) => x as tf.Tensor1D;
 
 /** Rows of the first axis of an array of any rank: [B, ...] -> [rows.length, ...]. */
 export function gatherBatch(x: tf.Tensor, rows: readonly number[]): tf.Tensor {

@@ -38,8 +38,9 @@ describe('what is written is read back', () => {
         Array.from({ length: g.integer(6) }, (_, i): [string, Omit<StoredTensor, 'dtype'>] => {
           const shape = Array.from({ length: g.integer(4) }, () => g.integer(4));
           const size = shape.reduce((a, b) => a * b, 1);
-          const make = [Float32Array, Int32Array, Uint8Array, Float64Array][g.integer(4)]!;
-          return [`${'x'.repeat(g.integer(9))}.${i}`, { shape, data: make.from({ length: size }, () => 200 * g.uniform()) }];
+          const values = Array.from({ length: size }, () => 200 * g.uniform());
+          const data = [Float32Array.from(values), Int32Array.from(values), Uint8Array.from(values), Float64Array.from(values)][g.integer(4)]!;
+          return [`${'x'.repeat(g.integer(9))}.${i}`, { shape, data }];
         }),
       );
       const bytes = writeSafetensors(tensors);

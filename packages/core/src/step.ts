@@ -115,7 +115,8 @@ export class Step {
   /** Rows of a table; [B, T] -> [B, T, D]. A padding row gets no gradient. */
   embed(point: EmbeddingPoint, ids: tf.Tensor): Value {
     const rows = embed(this.weight(point).table, ids);
-    if (point.padding === undefined) return rows;
+    const frozen = !this.table.weights[point.id] || currentTape() === undefined;
+    if (point.padding === undefined || frozen) return rows;
     const counts = tf.cast(tf.notEqual(tf.expandDims(ids, -1), point.padding), 'float32'); // [B, T, 1]
     return rows instanceof Dual ? new Dual(scaleGradient(rows.primal, counts), scaleGradient(rows.tangent, counts)) : scaleGradient(rows, counts);
   }

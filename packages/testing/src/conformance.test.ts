@@ -51,7 +51,6 @@ describe('the kit finds', () => {
   });
 
   it('a frozen array that moves', async () => {
-    const restore: (() => void)[] = [];
     const mover = plugin((host, linears) => [
       ...linears.map((w) => update(host, w)),
       ...host.sites({ role: 'pooled' }).map((site) =>
@@ -59,9 +58,7 @@ describe('the kit finds', () => {
           const { kernel } = linears[0]!.pretrained;
           if (step.training && kernel instanceof tf.Tensor) {
             const held = kernel.dataSync(); // the cpu backend hands out its own memory
-            const [before] = held;
-            held[0] = before! + 0.5;
-            restore.push(() => (held[0] = before!));
+            held[0] = held[0]! + 0.5;
           }
           return x;
         }),
@@ -69,7 +66,6 @@ describe('the kit finds', () => {
     ]);
     const failed = await failures(mover);
     expect(failed.get('leaves the frozen arrays alone and moves only its own variables')).toContain("frozen array 'joint.0.attention.value.kernel'");
-    expect(restore.length).toBeGreaterThan(0);
   });
 
   it('a gradient that is cut', async () => {

@@ -10,7 +10,7 @@ export interface Tolerance {
 
 const read = (x: Numbers): ArrayLike<number> => (x instanceof tf.Tensor ? x.dataSync() : x);
 const shapeOf = (x: Numbers): readonly number[] => (x instanceof tf.Tensor ? x.shape : [x.length]);
-const peak = (x: ArrayLike<number>) => Array.from(x).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+const peak = (x: ArrayLike<number>) => Array.from(x).reduce((most, v) => (Number.isFinite(v) ? Math.max(most, Math.abs(v)) : most), 0);
 
 /** The largest |a - b|, and where. NaN counts as infinitely far. */
 export function distanceOf(a: Numbers, b: Numbers): { readonly distance: number; readonly index: number } {

@@ -70,7 +70,7 @@ export async function withScene({ makeModel, subject, traits, peer, peerFirst = 
   const peers = (trainable: boolean) => (peer ? [peer.factory.from(peer.options, { trainable })] : []);
   const instance = subject.factory.method;
   const scene: Scene = {
-    makeModel, model, inputs, subject, peer, traits, owns, steps: peer ? 4 : 10,
+    makeModel, model, inputs, subject, peer, traits, owns, steps: peer ? 2 : 10,
     stack: ({ as, frozenPeer = false } = {}) => {
       const own = subject.factory.from(subject.options, as === undefined ? {} : { as });
       return peerFirst ? [...peers(!frozenPeer), own] : [own, ...peers(!frozenPeer)];

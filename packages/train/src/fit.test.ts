@@ -271,7 +271,8 @@ it('refuses options that it does not know, that are wrong, or that miss their ot
     const refuse = (options: object, ...words: string[]) => toRefuse(() => fit(adapted, task, { epochs: 1, optimisers: adaptive, ...options }), OptionsError, ...words);
     await toLeakNothing(async () => {
       await refuse({ epoch: 3 }, "no option 'epoch'", "'epochs'");
-      await refuse({ checkpoint: { directory: 'x', evry: 3 } }, "'checkpoint.evry'");
+      await refuse({ checkpoint: { directory: 'x', evry: 3 } }, "checkpoint has no option 'evry'", "'every'");
+      await refuse({ best: { metric: 'loss', goal: 'least' } }, 'best', "'goal'");
       await refuse({ epochs: 0 }, "'epochs'");
       await refuse({ epochs: undefined }, 'give epochs, maxSteps, or both');
       await refuse({ clip: 0 }, "'clip'");

@@ -58,7 +58,9 @@ it('refuses a group that nothing is in, one without an optimiser, a bad rate, an
   await toLeakNothing(async () => {
     await toRefuse(() => optimiserGroups(points(), { ...all, polciy: { method, rate: 1 } }), OptionsError, "'polciy'", "Did you mean 'policy'", 'default, policy');
     await toRefuse(() => optimiserGroups(points(), { default: { method, rate: 1 } }), OptionsError, "'policy'", 'optimisers.policy', 'offset/bias');
-    await toRefuse(() => optimiserGroups(points(), { ...all, policy: { method, rate: 0 } }), OptionsError, "'policy'", '0');
+    await toRefuse(() => optimiserGroups(points(), { ...all, policy: { method, rate: 0 } }), OptionsError, 'optimisers.policy', "'rate'");
+    const misspelt: object = { method, rate: 1, shedule: schedule() };
+    await toRefuse(() => optimiserGroups(points(), { default: all.default, policy: { method, rate: 1, ...misspelt } }), OptionsError, "'shedule'", "'schedule'");
   });
   const model = tinyOneStream();
   await toRefuse(() => optimiserGroups(adapt(model, []).trainable, {}), EspalierError, 'nothing is trainable');

@@ -1,8 +1,10 @@
 import { didYouMean, EspalierError, OptionsError, type ParameterPoint } from '@espalier/core';
 import type * as tf from '@tensorflow/tfjs';
+import { z } from 'zod';
 import type { Method } from './methods.ts';
 import { optimiser, type NamedArrays, type Optimiser } from './optimiser.ts';
 import { schedule as scheduled, type Schedule } from './schedule.ts';
+import { parseSettings } from './settings.ts';
 
 /** How the variables of one parameter group are moved. */
 export interface GroupOptions {
@@ -10,6 +12,12 @@ export interface GroupOptions {
   readonly rate: number; // peak learning rate
   readonly schedule?: Schedule; // default constant
 }
+
+const GroupSchema = z.strictObject({
+  method: z.custom<Method>((x) => typeof x === 'object' && x !== null && 'chain' in x, 'expected a method such as adamW()'),
+  rate: z.number().positive(),
+  schedule: z.custom<Schedule>((x) => typeof x === 'object' && x !== null && 'factor' in x, "expected schedule({ shape: 'linear' })").optional(),
+});
 
 /** One optimiser per parameter group ('default', 'policy', ...), each with its own rate and schedule. */
 export interface Groups {
@@ -32,14 +40,14 @@ interface Group {
 
 /**
  * @throws OptionsError for a group that no trainable variable belongs to, with the nearest names, for one without an
- * optimiser, and for a rate that is not a positive number.
+ * optimiser, and for a wrong or unknown option.
  */
 export function optimiserGroups(points: readonly ParameterPoint[], options: Readonly<Record<string, GroupOptions>>): Groups {
   if (points.length === 0) throw new EspalierError('fit: nothing is trainable here. Adapt the model with a plugin that has variables, or make one trainable.');
   const names = [...new Set(points.map((p) => p.group))];
-  for (const [name, { rate }] of Object.entries(options)) {
+  for (const [name, given] of Object.entries(options)) {
     if (!names.includes(name)) throw new OptionsError(`fit: no trainable variable is in the group '${name}'.${didYouMean(name, names)} There are ${names.join(', ')}.`);
-    if (!(rate > 0 && Number.isFinite(rate))) throw new OptionsError(`fit: the rate of group '${name}' is ${rate}, expected a positive number`);
+    parseSettings(`fit: optimisers.${name}`, GroupSchema, given);
   }
   const chosen = names.map((name) => {
     const own = options[name];

