@@ -58,8 +58,10 @@ function asSummary(line: object) {
     if (typeof value !== 'number') throw new Error(`the summary has no number '${key}': ${JSON.stringify(line)}`);
     return value;
   };
+  // Where this machine keeps its files is nobody's business.
+  const kept = Object.entries(line).filter(([key]) => !['out', 'data', 'type'].includes(key));
   return {
-    ...line,
+    ...Object.fromEntries(kept),
     accuracy: number('accuracy'), trainableParameters: number('trainableParameters'), totalParameters: number('totalParameters'),
     seconds: number('seconds'), flopsPerSample: number('flopsPerSample'),
   };

@@ -40,8 +40,11 @@ export function parseSettings<S extends z.ZodObject>(schema: S, given: Readonly<
   if (parsed.success) return parsed.data;
   const known = Object.keys(schema.shape);
   const lines = parsed.error.issues.map((issue) => {
-    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey('options', key, known)).join('\n');
     const [key = '', ...inner] = issue.path.map(String);
+    if (issue.code === 'unrecognized_keys') {
+      const field = schema.shape[key];
+      return issue.keys.map((k) => (field ? unknownKey(where([key, ...inner].join('.')), k, keysIn(field)) : unknownKey('options', k, known))).join('\n');
+    }
     if (given[key] === undefined) return `${where(key)} is missing: ${Meta.parse(z.globalRegistry.get(schema.shape[key] ?? z.unknown()) ?? {}).description}`;
     const value = given[key];
     const near = issue.code === 'invalid_value' && typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : '';
@@ -82,6 +85,14 @@ function accepts(field: z.core.$ZodType, ...kinds: readonly Kind[]): boolean {
   if (field instanceof z.ZodOptional || field instanceof z.ZodDefault) return accepts(field.unwrap(), ...kinds);
   if (field instanceof z.ZodUnion) return field.options.some((inner) => accepts(inner, ...kinds));
   return kinds.some((kind) => field instanceof kind);
+}
+
+/** The keys of the objects in a schema. */
+function keysIn(field: z.core.$ZodType): string[] {
+  if (field instanceof z.ZodOptional || field instanceof z.ZodDefault) return keysIn(field.unwrap());
+  if (field instanceof z.ZodArray) return keysIn(field.element);
+  if (field instanceof z.ZodUnion) return field.options.flatMap(keysIn);
+  return field instanceof z.ZodObject ? Object.keys(field.shape) : [];
 }
 
 const isRequired = (field: z.core.$ZodType): boolean => !(field instanceof z.ZodOptional || field instanceof z.ZodDefault);

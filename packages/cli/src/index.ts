@@ -1,1 +1,17 @@
-export {};
+export { compose, type Composition } from './compose.ts';
+export { capturedConsole, type CapturedConsole } from './captured-console.ts';
+export type { Console } from './console.ts';
+export { Interrupted, UsageError } from './errors.ts';
+export { evaluate, type EvaluateOptions, type Evaluation } from './evaluation.ts';
+export { inspect, type Inspection, type InspectOptions, type PointRow } from './inspection.ts';
+export { openModel, type OpenedModel, type OpenModelOptions, type VqaTask } from './model-directory.ts';
+export { countParameters, flopsOf, type Flops, type InstanceParameters, type ParameterCounts } from './parameters.ts';
+export { parsePluginSpec, type PluginSpec } from './plugin-spec.ts';
+export { compositionRoot, type Container } from './plugins.ts';
+export { predict, type Answered, type PredictOptions } from './prediction.ts';
+export { runCommand, type ExitCode } from './program.ts';
+export { scoreRecords, type Prediction, type Score, type ScoreOptions, type Scored, type Share } from './scoring.ts';
+export type { TrainOptions } from './settings.ts';
+export { spawnEspalier, type JsonLine } from './spawn.ts';
+export type { Summary, Versions } from './summary.ts';
+export { runTraining, type NoteEvent, type RunEvent, type RunOptions, type ScoringEvent } from './training.ts';

@@ -11,7 +11,7 @@ export function parseJson(text: string, where: string): unknown {
     const column = before.at(-1)!.length;
     const from = Math.max(0, column - 40);
     throw new UsageError(
-      `${where} is not JSON at line ${before.length}, column ${column + 1}: ${reasonOf(e)}\n  ${line.slice(from, from + 80)}\n  ${' '.repeat(column - from)}^\nNames and texts stand in double quotes, as in {"rank":8}.`,
+      `${where}: not JSON at line ${before.length}, column ${column + 1}: ${reasonOf(e)}\n  ${line.slice(from, from + 80)}\n  ${' '.repeat(column - from)}^\nNames and texts stand in double quotes, as in {"rank":8}.`,
     );
   }
 }

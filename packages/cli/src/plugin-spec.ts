@@ -22,7 +22,7 @@ export function parsePluginSpec(text: string): PluginSpec {
   const [, name = '', as] = /^(.*?)(?:#([^#/\\]*))?$/s.exec(head) ?? [];
   if (name.trim() === '') throw new UsageError(`plugin '${text}': the name is missing. ${FORM}`);
   if (as === '') throw new UsageError(`plugin '${text}': the instance's name is missing after '#'. ${FORM}`);
-  const options = colon < 0 ? {} : parseJson(text.slice(colon + 1), `the options of plugin '${head}'`);
+  const options = colon < 0 ? {} : parseJson(text.slice(colon + 1), `plugin '${head}', options`);
   return { name, ...(as !== undefined && { as }), options };
 }
 

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Point } from './points.ts';
 
 /** Multiply-adds of matrix products that really ran, per sample, by who asked for them and where. */
 export interface CostRow {
@@ -30,9 +29,6 @@ export class Account {
       this.labels.pop();
     }
   }
-
-  /** The place name of a point: its path. */
-  static place = (point: Point): string => point.path;
 
   /** Books the kernels that ran since the last call. */
   private settle(): void {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { gatherBatch, gatherRows } from './rows.ts';
-import { addTangents, Dual, dual, liftBilinear, liftElementwise, liftLinear, primal, tangentOf, type Value } from './value.ts';
+import { addTangents, Dual, liftBilinear, liftElementwise, liftLinear, primal, tangentOf, type Value } from './value.ts';
 
 /** [..] -> shape. */
 export const reshape = liftLinear((x, shape: readonly number[]) => tf.reshape(x, [...shape]));
@@ -187,7 +187,6 @@ function fusedNormalise(x: tf.Tensor, eps: number): tf.Tensor {
   return op(x);
 }
 
-/** Dual-aware identity check of shapes. */
 const sameShape = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
 
 /** x + eps 0: a value whose tangent is made explicit, for code that must see both parts. */
@@ -195,5 +194,3 @@ export const asDual = (x: Value): Dual => (x instanceof Dual ? x : new Dual(x, t
 
 /** Where a plain array is required: f(x) + its derivative at eps = 1, the linearised output. */
 export const evaluate = (x: Value): tf.Tensor => (x instanceof Dual ? tf.add(x.primal, x.tangent) : x);
-
-export { dual };

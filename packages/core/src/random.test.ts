@@ -96,6 +96,18 @@ describe('noise of a step', () => {
     expect(Math.abs(variance(values) - Math.PI ** 2 / 6)).toBeLessThan(0.1);
   });
 
+  it('drops by the sample, not by its place in the batch', () => {
+    const masks = (samples: readonly string[]) => {
+      const t = dropoutMask({ ...key, samples }, 'drop', [40], 0.5);
+      const values = t.arraySync() as number[][];
+      t.dispose();
+      return values;
+    };
+    const [a, b, c] = masks(['a', 'b', 'c']);
+    expect(masks(['c', 'a'])).toEqual([c, a]);
+    expect(a).not.toEqual(b);
+  });
+
   it('drops at the rate asked for and keeps the mean', () => {
     const t = dropoutMask({ ...key, samples: ['x', 'y'] }, 'drop', [10_000], 0.1);
     const values = [...t.dataSync()];

@@ -117,6 +117,20 @@ describe('the prefix', () => {
     expect(await observed(twice, update('late', { role: 'ffn.up', block: [3, 4] }))).toBe(2 + 4 + 1);
   });
 
+  it('is never taken for another run of the same blocks: other inputs, another variant', async () => {
+    const encoder = (name: string, run: Parameters<typeof around>[2]) => inline(name, (host) => [around(host.stages({ role: 'encoder' })[0]!, 'repeat', run)]);
+    const late = () => update('late', { role: 'ffn.up', block: [3, 4] });
+    const frozen = update('frozen', { role: 'attention.query' }, { trainable: false });
+    // Text is changed between two runs of one pass; vision enters the second as the first left it.
+    await observed(late(), encoder('twice', (run, s) => run(run(s))));
+    const sum = encoder('sum', (run, s) => {
+      const [plain, adapted] = [run(s, { variant: ['late'] }), run(s)];
+      return { ...s, text: { ...s['text']!, hidden: add(plain['text']!.hidden, scale(adapted['text']!.hidden, -0.5)) } };
+    });
+    await observed(sum, frozen, late());
+    await observed(sum, frozen, update('head', { role: 'head.down' }));
+  });
+
   it('computes off the tape: nothing of it stays alive for the gradient', async () => {
     const adapted = put(two, update('head', { role: 'head.down' }));
     const kernels = async (prefix: boolean) => {

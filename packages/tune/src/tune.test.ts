@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, ConflictError, OptionsError, SelectionError } from '@espalier/core';
-import { disposeInputs, testPlugin, tinyInputs, tinyOneStream, tinyTwoStream, toRefuse, train, useCpu, type TinyModel } from '@espalier/testing';
+import { disposeInputs, PEERS, testPlugin, tinyInputs, tinyOneStream, tinyTwoStream, toRefuse, train, useCpu, type TinyModel } from '@espalier/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tune } from './tune.ts';
 
@@ -15,7 +15,9 @@ afterAll(() => models.forEach((m) => m.dispose()));
 
 const test = { describe, it };
 const traits = { identityAtStart: true, weightsOnly: true, exactRows: true };
-testPlugin(tune, traits, { test, options: { preset: 'all' } });
+// Beside the peer that scales the very weights replaced here.
+testPlugin(tune, traits, { test, options: { preset: 'bitfit' }, peers: PEERS.slice(0, 1) });
+testPlugin(tune, traits, { test, options: { preset: 'all' }, peers: [] });
 testPlugin(tune, { ...traits, identityAtStart: false }, { test, options: { preset: 'head', answers: 5 }, peers: [] });
 testPlugin(tune, { ...traits, identityAtStart: false }, { test, options: { at: [{ role: 'embed.words' }, { block: [1, 2] }], reinit: true }, peers: [] });
 

@@ -1,0 +1,85 @@
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CheckpointError, readSafetensors, weightsOf, writeSafetensors } from '@espalier/core';
+import { selectBackend } from '@espalier/core/backend';
+import { wordPiece } from '@espalier/data';
+import { disposeModel } from '@espalier/vl-models';
+import * as tf from '@tensorflow/tfjs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildBackbone, demandOf, tokenizerOf, withVocabulary } from './backbone-model.ts';
+import { findBackbone } from './backbone-weights.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-weights-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+beforeAll(() => selectBackend('cpu'));
+const fixture = fileURLToPath(new URL('../../vl-models/fixtures/lxmert-tiny', import.meta.url));
+const vocabulary = '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\n';
+
+/** A directory with some of the fixture's files and others. */
+function directory(name: string, copied: readonly string[], written: Readonly<Record<string, string | Uint8Array>> = {}): string {
+  const at = join(folder, name);
+  mkdirSync(at);
+  for (const file of copied) copyFileSync(join(fixture, file), join(at, file));
+  for (const [file, content] of Object.entries(written)) writeFileSync(join(at, file), content);
+  return at;
+}
+
+describe('finding a backbone', () => {
+  it('reads kind and configuration from config.json', async () => {
+    const found = await findBackbone({ weights: directory('whole', ['config.json', 'model.safetensors'], { 'vocab.txt': vocabulary }) });
+    expect(found).toMatchObject({ kind: { name: 'lxmert' }, config: { hidden_size: 16, l_layers: 2 }, weights: join(folder, 'whole'), by: 'lxmert of whole' });
+    expect(demandOf(found)).toEqual({ size: 12, by: 'lxmert of whole (visual_feat_dim)' });
+    const { tokens } = tokenizerOf(found, () => 'unused');
+    expect(withVocabulary(found, tokens)).toMatchObject({ vocab_size: 110, cls: 2, sep: 3 });
+  });
+
+  it('takes a file with its neighbours, and a size where there is no configuration', async () => {
+    expect(await findBackbone({ weights: join(fixture, 'model.safetensors') })).toMatchObject({ kind: { name: 'lxmert' }, weights: join(fixture, 'model.safetensors') });
+    const bare = directory('bare', ['model.safetensors']);
+    await expect(findBackbone({ weights: bare })).rejects.toThrow(/bare\/config\.json is missing.*Without config\.json give --backbone and --size/);
+    const sized = await findBackbone({ weights: bare, backbone: 'lxmert', size: 'tiny' });
+    expect(() => buildBackbone({ ...sized, seed: 0 })).toThrow(/model\.safetensors: '.*' has shape \[.*\], the model expects \[.*\]/);
+  });
+
+  it('draws a configuration without arrays from the seed', async () => {
+    const found = await findBackbone({ weights: directory('config', ['config.json']) });
+    expect(found.stored).toBeUndefined();
+    const words = (seed: number) => {
+      const { model } = buildBackbone({ ...found, config: withVocabulary(found, wordPiece(vocabulary)), seed });
+      const [table] = weightsOf(model.scope).flatMap((at) => (at.path === 'text.embed.words' && 'table' in at.pretrained ? [at.pretrained.table] : []));
+      const values = table instanceof tf.Tensor ? Array.from(table.dataSync()) : [];
+      disposeModel(model.scope);
+      return values;
+    };
+    expect(words(1)).toHaveLength(6 * 16);
+    expect(words(1)).toEqual(words(1));
+    expect(words(1)).not.toEqual(words(2));
+  });
+
+  it('refuses what does not fit together', async () => {
+    await expect(findBackbone({ weights: fixture, backbone: 'vl-bert' })).rejects.toThrow(/config\.json is of a 'lxmert', but --backbone is 'vl-bert'/);
+    await expect(findBackbone({ weights: fixture, size: 'tiny' })).rejects.toThrow(/size 'tiny' of lxmert has hidden_size 64, but .*config\.json says 16\. Leave --size out/);
+    await expect(findBackbone({ weights: 'lxmert-smal' })).rejects.toThrow(/weights 'lxmert-smal': there is no such directory or file.*A directory of weights holds config\.json/s);
+    await expect(findBackbone({ weights: directory('pickle', ['config.json'], { 'pytorch_model.bin': 'x' }) })).rejects.toThrow(/pytorch_model\.bin is a pickle, which is not read\. Convert it once/);
+    await expect(findBackbone({ weights: directory('cut', ['config.json'], { 'model.safetensors': readFileSync(join(fixture, 'model.safetensors')).subarray(0, 5000) }) })).rejects.toThrow(CheckpointError);
+    await expect(findBackbone({ weights: directory('odd', [], { 'config.json': '{"model_type":"lxmert","hidden_size":"wide"}' }) })).rejects.toThrow(/odd\/config\.json: 'hidden_size': .*expected number/);
+    const without = await findBackbone({ weights: fixture });
+    expect(() => tokenizerOf(without, () => vocabulary)).toThrow(/there is no vocab\.txt .* beside .*model\.safetensors/);
+    const many = wordPiece(vocabulary + Array.from({ length: 200 }, (_, i) => `w${i}`).join('\n'));
+    expect(() => withVocabulary(without, many)).toThrow(/has 206 word pieces, .* a table of 110 \(vocab_size\)/);
+  });
+
+  it('draws a missing answer head, and nothing else', async () => {
+    const { tensors } = readSafetensors(readFileSync(join(fixture, 'model.safetensors')), 'model');
+    const without = (pattern: RegExp) => writeSafetensors(new Map([...tensors].filter(([name]) => !pattern.test(name))));
+    const headless = await findBackbone({ weights: directory('headless', ['config.json'], { 'model.safetensors': without(/^answer_head\./) }) });
+    const { model, drawn } = buildBackbone({ ...headless, seed: 0 });
+    expect(drawn).toBe(6);
+    disposeModel(model.scope);
+    expect(() => buildBackbone({ ...headless, seed: 0, wholeHead: true })).toThrow(/headless\/model\.safetensors lacks 6 tensors: 'answer_head/);
+    const torn = await findBackbone({ weights: directory('torn', ['config.json'], { 'model.safetensors': without(/x_layers\.1/) }) });
+    expect(() => buildBackbone({ ...torn, seed: 0 })).toThrow(/torn\/model\.safetensors lacks \d+ tensors/);
+  });
+});

@@ -1,0 +1,37 @@
+import { selectBackend } from '@espalier/core/backend';
+import { writeWhole } from '@espalier/train';
+import { printJson } from '../console.ts';
+import { evaluate } from '../evaluation.ts';
+import { openModel } from '../model-directory.ts';
+import { progressFor } from '../progress.ts';
+import { describeShares } from '../report.ts';
+import { EvalSettings } from '../settings.ts';
+import { percent, whole } from '../table.ts';
+import { command } from './command.ts';
+
+export const evalCommand = command({
+  name: 'eval',
+  says: 'Score a trained model; without further options the same numbers as at the end of its training',
+  examples: ['espalier eval --model out/run-1', 'espalier eval --model out/run-1 --split validation --predictions out/predictions.jsonl --json'],
+  settings: EvalSettings,
+  run: async ({ model: directory, weights, backend, json, predictions, data, split, limitEval }, to) => {
+    await selectBackend(backend);
+    const opened = await openModel(directory, { weights });
+    const progress = progressFor(to, { json });
+    const lines: string[] = [];
+    try {
+      const result = await evaluate(opened, {
+        data, split, limitEval, signal: to.signal,
+        onBatch: (done, of) => progress.show({ type: 'scoring', split: split ?? 'questions', done, of }),
+        onPrediction: (prediction) => lines.push(`${JSON.stringify(prediction)}\n`),
+      });
+      progress.end();
+      if (predictions !== undefined) await writeWhole(predictions, new TextEncoder().encode(lines.join('')));
+      if (json) printJson(to, result);
+      else to.out(`${percent(result.accuracy)} of ${whole(result.questions)} questions (${result.split} of ${result.data}), loss ${result.loss.toFixed(4)}, ${whole(result.skipped)} records skipped\n\n${describeShares(result)}\n`);
+    } finally {
+      progress.end();
+      opened.dispose();
+    }
+  },
+});

@@ -1,0 +1,86 @@
+import { readFile } from 'node:fs/promises';
+import { adapt, EspalierError, primal, readSafetensors, tensorsIn, writeSafetensors } from '@espalier/core';
+import { selectBackend } from '@espalier/core/backend';
+import { writeWhole } from '@espalier/train';
+import { disposeModel } from '@espalier/vl-models';
+import * as tf from '@tensorflow/tfjs';
+import { buildBackbone } from '../backbone-model.ts';
+import { findBackbone } from '../backbone-weights.ts';
+import { printJson } from '../console.ts';
+import { reasonOf } from '../errors.ts';
+import { ForwardSettings } from '../settings.ts';
+import { command } from './command.ts';
+
+interface Kept {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export const forward = command({
+  name: 'forward',
+  says: 'Run a backbone on given tensors and write its logits and every value on the way, for comparison with a reference',
+  examples: ['espalier forward --weights DIR --inputs inputs.safetensors --out values.safetensors'],
+  settings: ForwardSettings,
+  run: async ({ weights, inputs: file, out, backbone, size, backend, json }, to) => {
+    const engine = await selectBackend(backend);
+    const found = await findBackbone({ weights, backbone, size });
+    if (!found.stored) throw new EspalierError(`--weights ${weights} holds no model.safetensors: there is nothing to compare`);
+    const arrays = await readInputs(file);
+    const { model } = buildBackbone({ ...found, seed: 0, wholeHead: true });
+    const adapted = adapt(model, []);
+    try {
+      const { map, asked } = watched(arrays);
+      const inputs = named(file, () => found.kind.inputsFrom(map, model.config));
+      const unread = [...arrays.keys()].filter((name) => !asked.has(name));
+      if (unread.length) to.err(`${file}: not read, because ${model.name} has no such input: ${unread.join(', ')}. Its inputs are ${[...asked].join(', ')}.\n`);
+      const kept = new Map<string, Kept>();
+      try {
+        const logits = await adapted.forward(inputs, {
+          observe: (site, x) => void kept.set(site.path, { shape: x.shape, data: primal(x).dataSync<'float32'>().slice() }),
+        });
+        kept.set('logits', { shape: logits.shape, data: await logits.data<'float32'>() });
+        logits.dispose();
+      } finally {
+        tf.dispose(tensorsIn(inputs));
+      }
+      await writeWhole(out, writeSafetensors(kept, { model: model.name, backend: engine.name }));
+      const rows = kept.get('logits')?.shape ?? [];
+      if (json) printJson(to, { type: 'forward', backbone: model.name, backend: engine.name, out, logits: rows, tensors: [...kept.keys()] });
+      else to.out(`${model.name}: logits [${rows.join(', ')}] and ${kept.size - 1} values written to ${out} (backend ${engine.name})\n`);
+    } finally {
+      adapted.dispose();
+      disposeModel(model.scope);
+    }
+  },
+});
+
+async function readInputs(file: string) {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(file);
+  } catch (e) {
+    throw new EspalierError(`--inputs ${file} cannot be read (${reasonOf(e)})`);
+  }
+  return readSafetensors(bytes, file).tensors;
+}
+
+/** A map that remembers which keys were asked for. */
+function watched<T>(arrays: ReadonlyMap<string, T>): { map: ReadonlyMap<string, T>; asked: ReadonlySet<string> } {
+  const asked = new Set<string>();
+  const map = new Map(arrays);
+  const noted = (name: string): string => {
+    asked.add(name);
+    return name;
+  };
+  Object.assign(map, { get: (name: string) => arrays.get(noted(name)), has: (name: string) => arrays.has(noted(name)) });
+  return { map, asked };
+}
+
+/** What goes wrong with inputs is said with their file. */
+function named<T>(file: string, read: () => T): T {
+  try {
+    return read();
+  } catch (e) {
+    throw e instanceof EspalierError ? new EspalierError(`${file}: ${e.message}`, { cause: e }) : e;
+  }
+}

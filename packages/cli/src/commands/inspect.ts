@@ -1,0 +1,73 @@
+import { selectBackend } from '@espalier/core/backend';
+import { disposeModel } from '@espalier/vl-models';
+import { buildBackbone } from '../backbone-model.ts';
+import { findBackbone } from '../backbone-weights.ts';
+import { adaptOrDispose } from '../compose.ts';
+import { printJson } from '../console.ts';
+import { UsageError } from '../errors.ts';
+import { inspect as inspection, type Inspection } from '../inspection.ts';
+import { openModel } from '../model-directory.ts';
+import { compositionRoot, headPlugin, resolvePlugins } from '../plugins.ts';
+import { InspectSettings } from '../settings.ts';
+import { columns, megabytes, megaflops, whole } from '../table.ts';
+import { command } from './command.ts';
+
+export const inspect = command({
+  name: 'inspect',
+  says: 'List the hook points of a backbone; with plugins or a model also the plan, parameters and FLOPs',
+  examples: ['espalier inspect --backbone lxmert --size tiny', `espalier inspect --backbone vl-bert --size small --plugin 'lora:{"rank":4}'`, 'espalier inspect --model out/run-1 --json'],
+  settings: InspectSettings,
+  run: async (settings, to) => {
+    const { backend, json, questionLength, regions } = settings;
+    await selectBackend(backend);
+    const subject = settings.model === undefined ? await composed(settings) : await opened(settings.model, settings);
+    try {
+      const found = await inspection(subject.adapted, subject.model, { questionLength, ...(regions !== undefined && { regions }) });
+      if (json) printJson(to, found);
+      else to.out(`${describe(found)}\n`);
+    } finally {
+      subject.dispose();
+    }
+  },
+});
+
+type Settings = Parameters<typeof inspect.run>[0];
+
+async function opened(directory: string, { backbone, size, plugin, answers, weights }: Settings) {
+  const extra = Object.entries({ backbone, size, answers, plugin: plugin.length ? plugin : undefined }).filter(([, value]) => value !== undefined);
+  if (extra.length) throw new UsageError(`--model says what the backbone and its plugins are: leave out ${extra.map(([name]) => `--${name}`).join(', ')}`);
+  return openModel(directory, { weights });
+}
+
+async function composed(settings: Settings) {
+  const { plugins } = await resolvePlugins(compositionRoot(), settings.plugin);
+  const found = await findBackbone(settings);
+  const { model } = buildBackbone({ ...found, seed: settings.seed });
+  // As in training, the head is there whenever anything is.
+  const withHead = plugins.length || settings.answers !== undefined ? [...plugins, headPlugin(settings.answers)] : [];
+  const adapted = adaptOrDispose(model, withHead, settings.seed);
+  return {
+    model, adapted,
+    dispose: () => {
+      adapted.dispose();
+      disposeModel(model.scope);
+    },
+  };
+}
+
+function describe({ backbone, points, plan, parameters: p, batch, flops }: Inspection): string {
+  const rows = points.map((x) => [x.path, x.kind, x.role, x.shape, x.stream ?? '', x.block === undefined ? '' : String(x.block)]);
+  const share = (value: number) => `${((100 * value) / flops.total).toFixed(1)} %`;
+  const costs = (by: Readonly<Record<string, number>>) => Object.entries(by).map(([name, value]) => [name, megaflops(value), share(value)]);
+  return [
+    columns([['path', 'kind', 'role', 'shape', 'stream', 'block'], ...rows]),
+    ...(plan ? [`Plan, in the order of effect:\n${plan}`] : []),
+    `${backbone}: ${whole(p.total)} parameters, ${whole(p.trainable)} trained`,
+    ...(p.instances.length
+      ? [columns([['instance', 'parameters', 'bytes', 'by group'], ...p.instances.map((i) => [i.instance, whole(i.parameters), megabytes(i.bytes), Object.entries(i.groups).map(([g, n]) => `${g} ${whole(n)}`).join(', ') + (i.trainable ? '' : ' (frozen)')])])]
+      : []),
+    `${megaflops(flops.total)} per sample and forward pass (${batch.questionLength} word pieces, ${batch.regions} regions; two per multiply-add of a matrix product)`,
+    columns([['by plugin', 'FLOPs', 'share'], ...costs(flops.byPlugin)]),
+    columns([['by place', 'FLOPs', 'share'], ...costs(flops.byPlace)]),
+  ].join('\n\n');
+}

@@ -1,0 +1,86 @@
+import { resolve } from 'node:path';
+import { adapt, type Adapted, type Plugin } from '@espalier/core';
+import { describeFinding, featuriserFrom, limit, openData, trainWordPiece, type FeatureDemand, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
+import { disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
+import type { z } from 'zod';
+import { buildBackbone, demandOf, tokenizerOf, withVocabulary } from './backbone-model.ts';
+import { findBackbone, type FoundBackbone } from './backbone-weights.ts';
+import { headPlugin, resolvePlugins, type Container } from './plugins.ts';
+import type { TrainSettings } from './settings.ts';
+
+/** What a training is made of. */
+export interface Composition {
+  readonly kind: Backbone;
+  readonly model: VqaModel<unknown>;
+  readonly weights: string | undefined; // as a manifest records them
+  readonly tokens: WordPiece;
+  readonly vocabulary: string; // text of the vocabulary file
+  readonly data: VqaData;
+  readonly dataSpec: string; // with absolute paths
+  readonly features: string;
+  readonly train: readonly VqaRecord[];
+  readonly validation: readonly VqaRecord[];
+  readonly test: readonly VqaRecord[] | undefined; // none: the data set has no answered test questions
+  readonly adapted: Adapted<unknown>;
+  readonly packages: Readonly<Record<string, string>>;
+  readonly notes: readonly string[]; // for the user to read
+  dispose(): void;
+}
+
+/** Pieces of a vocabulary made from the training questions when the backbone brings none. */
+const VOCABULARY = 256;
+
+/** Builds backbone, data and adapted model from a configuration. @throws EspalierError for whatever does not fit together. */
+export async function compose(container: Container, settings: z.output<typeof TrainSettings>): Promise<Composition> {
+  const { plugin, seed, limitTrain, limitEval } = settings;
+  const { plugins, packages } = await resolvePlugins(container, plugin);
+  const found = await findBackbone(settings);
+  const features = settings.features ?? defaultFeatures(settings.data);
+  const dataSpec = absoluteSpec(settings.data);
+  const data = await openTaskData(dataSpec, features, settings.dataSeed, demandOf(found));
+  const { tokens, text: vocabulary } = tokenizerOf(found, () => trainWordPiece(data.splits.train.map((r) => r.question), { size: VOCABULARY }));
+  const config = withVocabulary(found, tokens);
+  const { model, drawn } = buildBackbone({ ...found, config, seed });
+  const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
+  const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
+  const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);
+  return {
+    kind: found.kind, model, weights: found.weights, tokens, vocabulary, data, dataSpec, features, adapted, packages,
+    train: sample(data.splits.train, limitTrain),
+    validation: sample(data.splits.validation, limitEval),
+    test: labelled?.length ? sample(labelled, limitEval) : undefined,
+    notes: [...weightNotes(found, seed, drawn), ...data.report().map(describeFinding)],
+    dispose: () => {
+      adapted.dispose();
+      disposeModel(model.scope);
+    },
+  };
+}
+
+/** Puts plugins on a backbone that nothing else uses yet. */
+export function adaptOrDispose(model: VqaModel<unknown>, plugins: readonly Plugin[], seed: number): Adapted<unknown> {
+  try {
+    return adapt(model, plugins, { seed });
+  } catch (e) {
+    disposeModel(model.scope);
+    throw e;
+  }
+}
+
+/** Opens a data set with regions as a backbone wants them. `features` is 'file' or a featuriser's name with options. */
+export const openTaskData = (spec: string, features: string, seed: number, demand: FeatureDemand): Promise<VqaData> =>
+  openData(spec, { featuriser: features === 'file' ? 'file' : featuriserFrom(features), seed, demand });
+
+/** `easy-vqa:DIR` and `vqa2:DIR` with DIR as an absolute path, so that a saved model finds its data from anywhere. */
+export const absoluteSpec = (spec: string): string => spec.replace(/^(easy-vqa|vqa2):(.+)$/s, (_, kind: string, directory: string) => `${kind}:${resolve(directory)}`);
+
+const defaultFeatures = (spec: string): string => (/^vqa2(:|$)/.test(spec) ? 'file' : 'grid');
+
+/** Says what is not pretrained. */
+export function weightNotes({ kind, by, stored, weights }: FoundBackbone, seed: number, drawn: number): string[] {
+  if (!stored) return [`WARNING: ${by} has no pretrained weights here: all its arrays are drawn from seed ${seed}. What stays frozen has learned nothing. Give --weights DIR for a pretrained ${kind.name}.`];
+  return [
+    `backbone ${by}, weights ${weights ?? stored.file}`,
+    ...(drawn ? [`${stored.file} has no answer head: its ${drawn} arrays are drawn from seed ${seed}`] : []),
+  ];
+}

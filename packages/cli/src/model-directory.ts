@@ -1,0 +1,115 @@
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CheckpointError, load, readManifest, save, type Adapted, type Manifest } from '@espalier/core';
+import { wordPiece, type WordPiece } from '@espalier/data';
+import { fileStore, writeWhole } from '@espalier/train';
+import { backbone, disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
+import { z } from 'zod';
+import { buildBackbone } from './backbone-model.ts';
+import { findBackbone, vocabularyIn } from './backbone-weights.ts';
+import type { Composition } from './compose.ts';
+import { compositionRoot, restorerOf, type Container } from './plugins.ts';
+
+const Task = z.strictObject({
+  kind: z.literal('vqa'),
+  answers: z.array(z.string()).min(1), // in the order of logits
+  data: z.string(), // trained on, with absolute paths
+  dataSeed: z.int(),
+  features: z.string(), // what made regions of images
+  seed: z.int(), // of samples
+  limitEval: z.int().positive().optional(),
+  batchSize: z.int().positive(), // questions padded together when scoring
+});
+/** What a manifest says of the task a model was trained on. */
+export type VqaTask = z.infer<typeof Task>;
+
+/** A trained model, ready to answer. */
+export interface OpenedModel {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly task: VqaTask;
+  readonly kind: Backbone;
+  readonly model: VqaModel<unknown>;
+  readonly tokens: WordPiece;
+  readonly adapted: Adapted<unknown>;
+  dispose(): void;
+}
+
+export interface OpenModelOptions {
+  readonly weights?: string | undefined; // where the backbone's weights are now; default where the manifest says
+  readonly container?: Container; // knows plugins that are no packages
+}
+
+/**
+ * Opens what a training saved: the backbone from the manifest, then its plugins, strictly. A backend must be in force
+ * (`selectBackend`). @throws CheckpointError naming file, tensor or plugin that does not fit.
+ */
+export async function openModel(directory: string, { weights, container = compositionRoot() }: OpenModelOptions = {}): Promise<OpenedModel> {
+  const store = fileStore(directory);
+  if (!existsSync(join(directory, 'manifest.json')) && existsSync(join(directory, 'checkpoints')))
+    throw new CheckpointError(`${directory} holds an unfinished training and no model yet. Finish it: espalier train --out ${directory} --resume, with the options it was begun with.`);
+  const manifest = await inDirectory(directory, () => readManifest(store));
+  const parsed = Task.safeParse(manifest.task);
+  if (!parsed.success) throw new CheckpointError(`${directory}/manifest.json: task: ${parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ')}. Was this model saved by espalier train?`);
+  const vocabulary = await vocabularyIn(directory);
+  if (!vocabulary) throw new CheckpointError(`${directory}: vocab.txt is missing. A model directory holds manifest.json, its plugins' files and the vocabulary, all as train wrote them.`);
+  const kind = backbone(manifest.base.model);
+  const config = z.record(z.string(), z.unknown()).parse(manifest.base.config);
+  const at = weights ?? manifest.base.weights;
+  const stored = at === undefined ? undefined : await storedAt(directory, at);
+  const { model } = buildBackbone({ kind, config, stored, seed: manifest.seed });
+  try {
+    const adapted = await inDirectory(directory, () => load(model, store, { resolve: restorerOf(container) }));
+    return {
+      directory, manifest, task: parsed.data, kind, model, adapted,
+      tokens: wordPiece(vocabulary.text, vocabulary.file),
+      dispose: () => {
+        adapted.dispose();
+        disposeModel(model.scope);
+      },
+    };
+  } catch (e) {
+    disposeModel(model.scope);
+    throw e;
+  }
+}
+
+/** What `save` is told of a composition. */
+export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed' | 'seed' | 'batchSize'> & { readonly limitEval?: number | undefined }, fingerprint: string) => {
+  const { dataSeed, seed, batchSize, limitEval } = settings;
+  const task: VqaTask = {
+    kind: 'vqa', answers: [...c.data.answers], data: c.dataSpec, dataSeed, features: c.features, seed, batchSize,
+    ...(limitEval !== undefined && { limitEval }),
+  };
+  return { config: c.model.config, task, fingerprint, packages: c.packages, ...(c.weights !== undefined && { weights: c.weights }) };
+};
+
+/** Writes the vocabulary, then the model; gives the bytes that they take. */
+export async function saveModel(directory: string, c: Composition, options: ReturnType<typeof saveOptionsOf>): Promise<number> {
+  const vocabulary = c.vocabulary.trimStart().startsWith('{') ? 'tokenizer.json' : 'vocab.txt';
+  await writeWhole(join(directory, vocabulary), new TextEncoder().encode(c.vocabulary));
+  const { plugins } = await save(c.adapted, fileStore(directory), options);
+  const sizes = await Promise.all(['manifest.json', vocabulary, ...plugins.map((p) => p.file)].map((name) => stat(join(directory, name))));
+  return sizes.reduce((sum, { size }) => sum + size, 0);
+}
+
+async function storedAt(directory: string, weights: string) {
+  let reason = 'it holds no model.safetensors';
+  try {
+    const { stored } = await findBackbone({ weights });
+    if (stored) return stored;
+  } catch (e) {
+    reason = e instanceof Error ? e.message : String(e);
+  }
+  throw new CheckpointError(`${directory} was trained on the weights '${weights}', which cannot be read: ${reason}\nWhere they have moved, say so with --weights DIR.`);
+}
+
+/** Core's checkpoint errors speak of files by name alone: puts the directory before them. */
+async function inDirectory<T>(directory: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (e) {
+    throw e instanceof CheckpointError ? new CheckpointError(`${directory}: ${e.message}`, { cause: e }) : e;
+  }
+}
