@@ -16,7 +16,7 @@ export async function render(lines: readonly Line[], directory: string): Promise
     await whole(join(directory, plot), await new View(parse(compile(plotOf(setting, own)).spec), { renderer: 'none' }).toSVG());
     console.log(`${setting}\n${table}\n`);
   }
-  await whole(join(directory, 'vqa.md'), `# VQA comparisons\n\nRendered from \`vqa.jsonl\` by \`npm run bench -- vqa --render\`. Accuracy is on the official test split, scored once; rates and early stopping use the validation split.\n\n${sections.join('\n\n')}\n`);
+  await whole(join(directory, 'vqa.md'), `# VQA comparisons\n\nRendered from \`vqa.jsonl\` by \`npm run bench -- vqa --render\`. Accuracy is on the official test split, scored once; early stopping uses the validation split (a tenth of the training images). Rates were not searched.\n\n${sections.join('\n\n')}\n`);
 }
 
 function tableOf(lines: readonly Line[]): string {

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodePng, openData, type VqaData } from '@espalier/data';
 import { accuracyChart, confusionChart, familyChart, toSvg, type MethodResult } from './charts.ts';
-import type { Prediction } from './methods.ts';
+import { DATA, type Prediction } from './methods.ts';
 
 /** Draws the comparison: accuracy against parameters, accuracy by family, confusion by answer type, right and wrong answers. */
 export async function pictures(results: readonly (MethodResult & { readonly key: string; readonly predictions: readonly Prediction[] })[], out: string): Promise<string[]> {
@@ -18,7 +18,7 @@ export async function pictures(results: readonly (MethodResult & { readonly key:
     const pairs = shown.predictions.filter((p) => p.answerType === type).map((p) => ({ truth: p.answer, predicted: p.predicted }));
     await put(`confusion-${type.replace('/', '-')}.svg`, await toSvg(confusionChart(`${shown.backbone} ${shown.method}: ${type} questions`, pairs)));
   }
-  const data = await openData('shapes:1500');
+  const data = await openData(DATA);
   await put('samples.svg', await samples(`${shown.backbone} ${shown.method}`, shown.predictions, data));
   await put('image.png', await png(data, shown.predictions[0]!.image));
   return written;

@@ -14,7 +14,8 @@ import { evaluate } from './evaluation.ts';
 import { openModel } from './model-directory.ts';
 import { compositionRoot } from './plugins.ts';
 import { runCommand } from './program.ts';
-import { runTraining, type RunEvent } from './training.ts';
+import type { RunEvent } from './run-events.ts';
+import { runTraining } from './training.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-commands-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,7 +1,7 @@
 import { SingleBar } from 'cli-progress';
 import type { EvaluationEvent, StepEvent } from '@espalier/train';
 import { printJson, type Console } from './console.ts';
-import type { RunEvent } from './training.ts';
+import type { RunEvent } from './run-events.ts';
 
 /** Shows a training's events to whoever waits for it. */
 export interface Progress {
@@ -48,13 +48,13 @@ function jsonProgress(to: Console, verbose: boolean, now: () => number): Progres
 }
 
 function lineProgress(to: Console, now: () => number): Progress {
-  const [step, scoring] = [gate(BETWEEN_LINES, now), gate(BETWEEN_LINES, now)];
+  const open = gate(BETWEEN_LINES, now);
   let steps = 0;
   return {
     show: (event) => {
       if (event.type === 'start') steps = event.steps;
-      if (event.type === 'step' && (step() || event.step === steps)) to.err(`step ${event.step} of ${steps}  ${describeStep(event)}\n`);
-      if (event.type === 'scoring' && scoring()) to.err(`${describeScoring(event)}\n`);
+      if (event.type === 'step' && (open() || event.step === steps)) to.err(`step ${event.step} of ${steps}  ${describeStep(event)}\n`);
+      if (event.type === 'scoring' && open()) to.err(`${describeScoring(event)}\n`);
       announce(to, event);
     },
     end: () => {},

@@ -24,7 +24,7 @@ const seed = option(z.int().default(0), 'of new weights, order, dropout and samp
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
   config, backbone, size, weights, plugin,
-  data: option(text.default('shapes'), 'shapes[:IMAGES], easy-vqa:DIR or vqa2:DIR', 'SPEC'),
+  data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR or vqa2:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
   limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),

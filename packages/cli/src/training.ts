@@ -7,7 +7,7 @@ import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
   adamW, answerLoss, biasesAndNorms, fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
-  type TrainEvent, type TrainSummary,
+  type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
@@ -18,24 +18,10 @@ import { parseSettings } from './flags.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
 import { countParameters, flopsOf, type Flops } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
+import type { RunEvent } from './run-events.ts';
 import { scoreRecords, type Score } from './scoring.ts';
 import { TrainSettings, type TrainOptions } from './settings.ts';
 import { peakMemory, versionsOf, type Summary } from './summary.ts';
-
-/** Something for the user to read. */
-export interface NoteEvent {
-  readonly type: 'note';
-  readonly text: string;
-}
-/** Questions are being scored. */
-export interface ScoringEvent {
-  readonly type: 'scoring';
-  readonly split: string;
-  readonly done: number;
-  readonly of: number;
-}
-/** What a training tells while it runs. */
-export type RunEvent = TrainEvent | NoteEvent | ScoringEvent;
 
 export interface RunOptions {
   readonly onEvent?: (event: RunEvent) => void;
