@@ -18,7 +18,8 @@ export default defineConfig(({ mode }) => ({
     // one import of TensorFlow.js per thread instead of one per file: tests keep no global state
     pool: 'threads',
     isolate: false,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     reporters: ['default', './scripts/tally-reporter.ts'],
     coverage: { provider: 'v8', include: ['packages/*/src/**/*.ts'] },
   },
