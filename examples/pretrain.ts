@@ -24,17 +24,18 @@ const { values } = parseArgs({
     backbone: { type: 'string' },
     steps: { type: 'string', default: '3000' },
     rate: { type: 'string', default: '1e-3' },
+    deviation: { type: 'string', default: '0.05' }, // of new kernels; BERT's 0.02 is right for a width of 768 and too small for 128
     seed: { type: 'string', default: '0' },
     out: { type: 'string', default: join('packages', 'vl-models', 'weights') },
     backend: { type: 'string', default: 'auto' },
     resume: { type: 'boolean', default: false },
   },
 });
-const [steps, rate, seed] = [values.steps, values.rate, values.seed].map((text) => {
+const [steps, rate, deviation, seed] = [values.steps, values.rate, values.deviation, values.seed].map((text) => {
   const number = Number(text);
-  if (!Number.isFinite(number) || number < 0) throw new Error(`'${text}' is not a number of steps, rate or seed`);
+  if (!Number.isFinite(number) || number < 0) throw new Error(`'${text}' is not a number of steps, a rate, a deviation or a seed`);
   return number;
-}) as [number, number, number];
+}) as [number, number, number, number];
 
 const engine = await selectBackend(values.backend);
 for (const name of values.backbone === undefined ? backbones.keys() : [backbone(values.backbone).name]) await pretrain(name);
@@ -44,7 +45,7 @@ async function pretrain(name: string): Promise<void> {
   const tokens = wordPiece(vocabulary);
   const { cls, sep, mask } = tokens.specials;
   const config = { ...Object(backbone(name).sizes.small), vocab_size: tokens.size, cls, sep, ...(name === 'vl-bert' && { mask }) };
-  const model = backbone(name).build(config, initialised(seed));
+  const model = backbone(name).build(config, initialised(seed, deviation));
   const learner = pretrainingModel(model, tokens.size, { shape: 4, colour: 9, size: 3 });
   const adapted = adapt(learner, [tune({ at: {} })], { seed });
   const scenes: SceneBatches = { seed, batchSize: 32, batches: 250, maskRate: 0.3 };
@@ -89,7 +90,7 @@ async function pretrain(name: string): Promise<void> {
   const arrays = new Map([...merged].filter(([path]) => !path.startsWith('pretraining.')));
   const directory = join(values.out, `${name}-small`);
   await mkdir(directory, { recursive: true });
-  const record = { command: `npm run pretrain -- --backbone ${name} --steps ${steps} --rate ${rate} --seed ${seed}`, backend: engine.name, scenes: steps * scenes.batchSize, minutes: Math.round((performance.now() - started) / 6000) / 10, heldOut: last.metrics };
+  const record = { command: `npm run pretrain -- --backbone ${name} --steps ${steps} --rate ${rate} --deviation ${deviation} --seed ${seed}`, backend: engine.name, scenes: steps * scenes.batchSize, minutes: Math.round((performance.now() - started) / 6000) / 10, heldOut: last.metrics };
   await atomically(join(directory, 'model.safetensors'), writeSafetensors(await toCheckpoint(arrays, model.keyOf), { format: 'pt' }));
   await atomically(join(directory, 'config.json'), `${JSON.stringify(model.config, null, 1)}\n`);
   await atomically(join(directory, 'vocab.txt'), vocabulary);
