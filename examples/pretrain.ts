@@ -24,7 +24,7 @@ const { values } = parseArgs({
     backbone: { type: 'string' },
     steps: { type: 'string', default: '3000' },
     rate: { type: 'string', default: '1e-3' },
-    deviation: { type: 'string', default: '0.05' }, // of new kernels; BERT's 0.02 is right for a width of 768 and too small for 128
+    deviation: { type: 'string', default: '0.05' }, // of new kernels; BERT's 0.02 is for a width of 768
     seed: { type: 'string', default: '0' },
     out: { type: 'string', default: join('packages', 'vl-models', 'weights') },
     backend: { type: 'string', default: 'auto' },
