@@ -49,7 +49,7 @@ export interface PluginFactory<I = unknown> extends Restorer {
   readonly schema: z.ZodType<unknown, I>;
 }
 
-/** What a plugin can be made from when its options come from a file: any factory is one. */
+/** What a plugin can be made from when its options come from a file; every factory is one. */
 export interface Restorer {
   readonly method: string;
   readonly version: string;
