@@ -39,9 +39,9 @@ const settings: readonly Setting[] = [
     name: 'easy-vqa-components',
     data: 'easy-vqa',
     backbones: ['lxmert'],
-    methods: { full: '1e-3' },
+    methods: { full: '5e-4' },
     seeds: [0],
-    args: ['--features', 'components', '--epochs', '5'],
+    args: ['--features', 'components', '--epochs', '10'],
   },
 ];
 

@@ -5,6 +5,7 @@ import type { CommandDefinition } from './commands/command.ts';
 import { evalCommand } from './commands/eval.ts';
 import { forward } from './commands/forward.ts';
 import { inspect } from './commands/inspect.ts';
+import { native } from './commands/native.ts';
 import { predict } from './commands/predict.ts';
 import { train } from './commands/train.ts';
 import type { Console } from './console.ts';
@@ -22,12 +23,13 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     .version(cliVersion(), '--version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => to.out(text), writeErr: (text) => to.err(text) })
-    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, inspect, forward].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
+    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, inspect, forward, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
   add(program, train, to);
   add(program, evalCommand, to);
   add(program, predict, to);
   add(program, inspect, to);
   add(program, forward, to);
+  add(program, native, to);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return 0;

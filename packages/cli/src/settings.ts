@@ -10,7 +10,8 @@ const option = <S extends z.ZodType>(schema: S, description: string, value?: str
 
 const config = option(text.optional(), 'JSON file with any of these options, named as here in camelCase; flags win over it', 'FILE');
 const json = option(z.boolean().default(false), 'print one JSON object per line, the last is the result');
-const backend = option(text.default('auto'), 'auto, tfjs-node-gpu, tfjs-node, wasm or cpu', 'NAME');
+const backend = option(text.default('auto'), 'auto, tfjs-node-gpu, tfjs-node, onnx, wasm or cpu', 'NAME');
+const threads = option(count.or(z.literal('auto')).default('auto'), 'threads of the onnx backend', 'N');
 const backbone = option(z.enum(['vl-bert', 'lxmert']).optional(), "vl-bert or lxmert; default the weights' own, else vl-bert", 'NAME');
 const size = option(z.enum(['tiny', 'small', 'base']).optional(), "tiny, small or base; default the weights' own, else small", 'NAME');
 const weights = option(text.optional(), 'directory of config.json, model.safetensors and vocab.txt, a .safetensors file, a shipped one such as lxmert-small, or none to draw new ones; default the shipped ones where there are any', 'DIR');
@@ -42,7 +43,7 @@ export const TrainSettings = z.strictObject({
   out: option(text.optional(), 'directory of the run; default out/train-TIME', 'DIR'),
   checkpointEvery: option(count.default(500), 'steps between checkpoints', 'N'),
   resume: option(z.boolean().default(false), 'go on with the run in --out'),
-  backend, json,
+  backend, threads, json,
   verbose: option(z.boolean().default(false), 'with --json, print every step instead of one a second'),
 });
 
@@ -54,7 +55,7 @@ export const EvalSettings = z.strictObject({
   split: option(z.enum(['train', 'validation', 'test']).optional(), 'train, validation or test; default test where it has answers', 'NAME'),
   limitEval: option(count.optional(), "score a seeded sample of N questions; default the training's", 'N'),
   predictions: option(text.optional(), 'write one JSON object per question to FILE', 'FILE'),
-  backend, json,
+  backend, threads, json,
 });
 
 /** Options of `espalier predict`. */
@@ -63,7 +64,7 @@ export const PredictSettings = z.strictObject({
   image: option(text, 'PNG or JPEG', 'FILE'),
   question: option(text, 'what to ask about it', 'TEXT'),
   top: option(count.default(5), 'answers to show', 'N'),
-  weights: moved, backend, json,
+  weights: moved, backend, threads, json,
 });
 
 /** Options of `espalier inspect`. */
@@ -73,7 +74,7 @@ export const InspectSettings = z.strictObject({
   answers: option(count.optional(), "answers of the task head; default the configuration's", 'N'),
   regions: option(count.optional(), 'regions per image in the counted batch; default 64, for 2048-wide features 36', 'N'),
   questionLength: option(count.default(8), 'word pieces per question in the counted batch', 'N'),
-  seed, backend, json,
+  seed, backend, threads, json,
 });
 
 /** Options of `espalier forward`. */
@@ -82,7 +83,7 @@ export const ForwardSettings = z.strictObject({
   weights: option(text, 'directory of config.json and model.safetensors', 'DIR'),
   inputs: option(text, "tensors under the reference's argument names (input_ids, visual_feats, ...; boxes, im_info, question)", 'FILE'),
   out: option(text, "file for 'logits' and one tensor per site, by path", 'FILE'),
-  backbone, size, backend, json,
+  backbone, size, backend, threads, json,
 });
 
 /** A training as a program asks for it; what is left out has the default of the command line. */

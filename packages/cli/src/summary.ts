@@ -42,6 +42,8 @@ export interface Summary {
   readonly plugins: readonly string[]; // instances
   readonly data: string;
   readonly backend: string;
+  readonly captured: boolean; // training steps were recorded once and replayed
+  readonly captureRefused?: string; // why not, where the backend can record
   readonly seed: number;
   readonly out: string;
   readonly versions: Versions;

@@ -43,7 +43,7 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   const settings = parseSettings(TrainSettings, options);
   const out = settings.out ?? join('out', `train-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   refuseOtherRun(out, settings.resume);
-  const backend = await selectBackend(settings.backend);
+  const backend = await selectBackend(settings.backend, { threads: settings.threads });
   const composition = await compose(container, settings);
   try {
     return await train({ settings, out, backend: backend.name, composition, container, onEvent, signal });
@@ -191,6 +191,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     trainableParameters: trainable, totalParameters: total, bytes,
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
+    captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
     flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),

@@ -1,13 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import { Account, type CostRow } from './account.ts';
+import { addDecisions, differentiate } from './differentiate.ts';
 import { didYouMean, EspalierError, RefusedError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import { hostOf } from './host.ts';
+import { learnerOf, type Learner, type LearnerOptions } from './learner.ts';
 import { evaluate } from './ops.ts';
 import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
 import type { Plugin } from './plugin.ts';
-import { observe } from './prefix.ts';
 import { weightsOf, type Scope } from './scope.ts';
 import { finish, startStep, type Step, type StepOptions } from './step.ts';
 import { tidy } from './tree.ts';
@@ -103,49 +104,31 @@ export class Adapted<I> {
    * `loss` turns the output into a scalar.
    */
   async learn(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions = {}): Promise<Learned> {
-    if (!this.trainable.length) throw new EspalierError('nothing to train: no plugin here has trainable variables. Add one, such as lora() or tune({ preset: \'head\' }).');
+    this.requireTrainable();
     const step = await this.start(inputs, { training: true, ...options });
     try {
-      const observed = options.prefix === false ? 0 : observe(step, () => this.model.forward(inputs, step)).size;
-      const variables = this.trainable.map((p) => p.variable);
+      const { trainable } = this;
       const leaves = [...step.shared.leaves.values()];
-      const held: { output?: tf.Tensor; losses: Map<string, tf.Tensor> } = { losses: new Map() };
-      const { value, grads } = tf.engine().gradients(
-        () => {
-          const output = evaluate(this.model.forward(inputs, step));
-          held.output = tf.keep(output.clone());
-          const task = loss(output, step);
-          held.losses.set('task', tf.keep(task.clone()));
-          for (const [name, x] of step.shared.losses) held.losses.set(name, tf.keep(x.clone()));
-          return [...step.shared.losses.values()].reduce<tf.Scalar>((total, x) => tf.add(total, tf.reshape(x, [])), task);
-        },
-        [...variables, ...leaves.map((l) => l.value)],
-        undefined,
-        true,
+      const found = differentiate(
+        step, () => this.model.forward(inputs, step), (output) => loss(output, step), trainable.map((p) => p.variable), leaves, options.prefix !== false,
       );
-      const gradients = new Map<string, tf.Tensor>();
-      // tfjs types every gradient as present; with allowNoGradients one that nothing reaches is missing.
-      const found: readonly (tf.Tensor | null | undefined)[] = grads;
-      this.trainable.forEach((p, i) => {
-        const g = found[i];
-        if (g) gradients.set(p.path, g);
-      });
-      leaves.forEach((leaf, i) => {
-        const dy = found[variables.length + i];
-        if (!dy) return;
-        for (const [name, g] of Object.entries(tidy(() => leaf.backward(dy)))) {
-          const before = gradients.get(name);
-          gradients.set(name, before ? tf.add(before, g) : g);
-          if (before) tf.dispose([before, g]);
-        }
-        dy.dispose();
-      });
-      const output = held.output!;
-      const dispose = () => tf.dispose([value, output, ...held.losses.values(), ...gradients.values()]);
-      return { loss: value, losses: held.losses, output, gradients, observed, dispose };
+      const { output, losses, observed } = found;
+      const gradients = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
+      addDecisions(gradients, leaves, found.leafGradients);
+      const dispose = () => tf.dispose([found.loss, output, ...losses.values(), ...gradients.values()]);
+      return { loss: found.loss, losses, output, gradients, observed, dispose };
     } finally {
       finish(step);
     }
+  }
+
+  /**
+   * Learns from batch after batch as `learn` does. Where the backend in force records operations, the step is recorded once
+   * per shape of the batch and replayed; what differs from batch to batch enters by arguments, variables and feeds.
+   */
+  learner<T>(options: LearnerOptions<T>): Learner<I, T> {
+    this.requireTrainable();
+    return learnerOf(this, options);
   }
 
   /** Multiply-adds per sample of one forward pass, counted from the products that ran, by block and plugin. */
@@ -189,7 +172,12 @@ export class Adapted<I> {
     tf.dispose([...this.owned]);
   }
 
-  private async start(inputs: I, options: StepOptions): Promise<Step> {
+  private requireTrainable(): void {
+    if (!this.trainable.length) throw new EspalierError('nothing to train: no plugin here has trainable variables. Add one, such as lora() or tune({ preset: \'head\' }).');
+  }
+
+  /** Starts a step and lets plugins decide; `finish` ends it. */
+  async start(inputs: I, options: StepOptions): Promise<Step> {
     const step = startStep(this.plan, inputs, this.model.batch(inputs), options);
     try {
       for (const { instance, hook } of this.plan.begins) {

@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { didYouMean, EspalierError } from './errors.ts';
+import { importTfjsNode, TFJS_NODE } from './tfjs-node.ts';
 import { patchWasm } from './wasm-patches.ts';
+
+export { TFJS_NODE, type TfjsNode } from './tfjs-node.ts';
 
 /** A backend in force, and what was tried before it. */
 export interface SelectedBackend {
@@ -8,30 +11,44 @@ export interface SelectedBackend {
   readonly skipped: readonly { readonly name: BackendName; readonly reason: string }[];
 }
 
-const NAMES = ['tfjs-node-gpu', 'tfjs-node', 'wasm', 'cpu'] as const;
+export interface BackendOptions {
+  /** Threads of the onnx backend; default 'auto': one for small graphs, all cores for others. */
+  readonly threads?: number | 'auto';
+}
+
+/** In the order in which they are tried. */
+const ORDER = [...TFJS_NODE, 'onnx', 'wasm', 'cpu'] as const;
+/** Also to be had by name: the onnx backend running every operation at once, so that an error comes at the operation. */
+const NAMES = [...ORDER, 'onnx-eager'] as const;
 export type BackendName = (typeof NAMES)[number];
 
 /**
  * Puts a TensorFlow.js backend in force: the one asked for, or the first that works of tfjs-node-gpu and tfjs-node (used
- * when the user has installed them), wasm with the patches of this package, and cpu.
- * @throws EspalierError when the one asked for is unknown or does not start.
+ * when the user has installed them), onnx (@espalier/backend-onnx), wasm with the patches of this package, and cpu. The
+ * environment variable ESPALIER_BACKEND takes the place of 'auto'.
+ * @throws EspalierError when the one asked for is unknown or does not start, or has no number of threads to set.
  */
-export async function selectBackend(choice: string = 'auto'): Promise<SelectedBackend> {
-  const wanted = choice === 'auto' ? NAMES : NAMES.filter((n) => n === choice);
-  if (!wanted.length) throw new EspalierError(`no backend '${choice}'.${didYouMean(choice, NAMES)} There are auto, ${NAMES.join(', ')}.`);
+export async function selectBackend(choice: string = 'auto', { threads = 'auto' }: BackendOptions = {}): Promise<SelectedBackend> {
+  const asked = choice === 'auto' ? environment('ESPALIER_BACKEND') || 'auto' : choice;
+  const wanted = asked === 'auto' ? ORDER : NAMES.filter((n) => n === asked);
+  if (!wanted.length) throw new EspalierError(`no backend '${asked}'.${didYouMean(asked, NAMES)} There are auto, ${NAMES.join(', ')}.`);
   const skipped: { name: BackendName; reason: string }[] = [];
   for (const name of wanted) {
-    const reason = await start(name);
+    const reason = await start(name, threads);
     if (reason === undefined) return { name, skipped };
     skipped.push({ name, reason });
   }
-  throw new EspalierError(`backend '${choice}' does not start: ${skipped.map((s) => `${s.name}: ${s.reason}`).join('; ')}`);
+  throw new EspalierError(`backend '${asked}' does not start: ${skipped.map((s) => `${s.name}: ${s.reason}`).join('; ')}`);
 }
 
 /** Starts a backend; says why when it cannot. */
-async function start(name: BackendName): Promise<string | undefined> {
+async function start(name: BackendName, threads: number | 'auto'): Promise<string | undefined> {
+  if (threads !== 'auto' && !name.startsWith('onnx')) return `threads cannot be set here (asked for ${threads}), only for onnx`;
   try {
-    if (name === 'wasm') {
+    if (name === 'onnx' || name === 'onnx-eager') {
+      await registerOnnx(name, threads);
+      await tf.setBackend(name);
+    } else if (name === 'wasm') {
       await import('@tensorflow/tfjs-backend-wasm');
       if (!(await tf.setBackend('wasm'))) return 'WebAssembly did not start';
       patchWasm();
@@ -39,8 +56,7 @@ async function start(name: BackendName): Promise<string | undefined> {
       quiet();
       await tf.setBackend('cpu');
     } else {
-      // An optional peer: its name is kept from bundlers, and it registers the backend 'tensorflow' by itself.
-      await importPeer(`@tensorflow/${name}`);
+      await importTfjsNode(name);
       if (!(await tf.setBackend('tensorflow'))) return 'its native library did not start';
     }
     await tf.ready();
@@ -51,17 +67,24 @@ async function start(name: BackendName): Promise<string | undefined> {
   }
 }
 
-/** From the user's project where there is one, else from here. */
-async function importPeer(name: string): Promise<unknown> {
-  const { process } = globalThis as { process?: { cwd(): string; getBuiltinModule?(id: 'module'): { createRequire(from: string): (id: string) => unknown } } };
-  const module = process?.getBuiltinModule?.('module');
-  if (!process || !module) return import(/* @vite-ignore */ name);
-  try {
-    return module.createRequire(`${process.cwd()}/`)(name);
-  } catch (e) {
-    if (!(e instanceof Error) || !/Cannot find module/.test(e.message)) throw e;
-    return import(/* @vite-ignore */ name);
-  }
+/** Registers the onnx backend once: an optional dependency, whose name is kept from bundlers since it runs on Node alone. */
+async function registerOnnx(name: 'onnx' | 'onnx-eager', threads: number | 'auto'): Promise<void> {
+  const before = registered.get(name);
+  if (before !== undefined && before !== threads) throw new EspalierError(`it runs with threads: ${before} already; they are set once, by the first selectBackend of a process`);
+  if (before !== undefined) return;
+  const specifier = '@espalier/backend-onnx';
+  const module: unknown = await import(/* @vite-ignore */ specifier);
+  if (typeof module !== 'object' || module === null || !('registerOnnx' in module) || typeof module.registerOnnx !== 'function')
+    throw new EspalierError(`${specifier} exports no registerOnnx: another version?`);
+  module.registerOnnx({ name, mode: name === 'onnx' ? 'lazy' : 'eager', threads });
+  registered.set(name, threads);
+}
+const registered = new Map<string, number | 'auto'>();
+
+/** A variable of the environment, where there is one: core runs in browsers too. */
+function environment(name: string): string | undefined {
+  const { process } = globalThis as { process?: { env?: Readonly<Record<string, string | undefined>> } };
+  return process?.env?.[name];
 }
 
 /** The cpu backend prints an advertisement on first use. */

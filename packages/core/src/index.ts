@@ -3,7 +3,10 @@ export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, typ
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
+export { graphBackend, type GraphBackend } from './engine.ts';
 export { isolate } from './isolate.ts';
+export type { Feeder, StepKey } from './feed.ts';
+export type { Learner, LearnerOptions, Lesson } from './learner.ts';
 export type { Distribution } from './noise.ts';
 export {
   add, asDual, concat, embed, evaluate, gelu, layerNorm, mask, matMul, mean, mul, normalise, relu, reshape, scale, sigmoid, slice, softmax, sub, sum,

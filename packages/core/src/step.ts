@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Account } from './account.ts';
-import { dropoutMask, noise, type Distribution } from './noise.ts';
+import type { Feeder, StepKey } from './feed.ts';
+import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
 import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
 import type { EmbeddingPoint, LinearSite, NormPoint, ParameterPoint, Point, SitePoint, SourcePoint, StagePoint, WeightPoint } from './points.ts';
@@ -34,6 +35,7 @@ export interface StepOptions {
   readonly recompute?: boolean; // default false: keep a block's activations instead of computing them again for its gradient
   readonly observe?: (site: SitePoint, x: Value) => void; // sees every site's value
   readonly account?: Account;
+  readonly feed?: Feeder | undefined; // takes host data in by name, where the step is recorded
 }
 
 /** State that all views of one step share. */
@@ -44,6 +46,7 @@ export interface Shared extends Required<Pick<StepOptions, 'training' | 'seed' |
   readonly samples: readonly string[];
   readonly observe: StepOptions['observe'] | undefined;
   readonly account: Account | undefined;
+  readonly feed: Feeder | undefined;
   readonly slots: Map<Slot<unknown>, unknown>;
   readonly memo: Map<unknown, { tape: unknown; params: Params }[]>;
   readonly losses: Map<string, tf.Tensor>;
@@ -124,13 +127,14 @@ export class Step {
   /** Inverted dropout while training, keyed by (seed, step, sample, place, pass); the identity otherwise. */
   dropout(site: Point, x: Value, rate: number): Value {
     if (!this.training || rate === 0) return x;
-    const m = this.feed(`dropout ${site.path}`, () => dropoutMask(this.key, site.path, x.shape.slice(1), rate));
+    const shape = x.shape.slice(1);
+    const m = this.feed(`dropout ${site.path}`, (key) => dropoutMask(key, site.path, shape, rate));
     return mask(x, m);
   }
 
   /** Random numbers keyed by (seed, step, sample, place, pass): [rows, ...shape]. */
   noise(path: string, shape: readonly number[], distribution: Distribution): tf.Tensor {
-    return this.feed(`noise ${path}`, () => noise(this.key, path, shape, distribution));
+    return this.feed(`noise ${path}`, (key) => noise(key, path, shape, distribution));
   }
 
   /** A value on its way past a site, as the hooks there leave it. */
@@ -216,10 +220,16 @@ export class Step {
     losses.set(name, this.keep(held ? tf.add(held, x) : x));
   }
 
-  /** Host data on its way into the computation: everything that differs from step to step enters here by name. */
-  feed(name: string, make: () => tf.Tensor): tf.Tensor {
-    void name; // names the feed where a step is recorded
-    return make();
+  /**
+   * Host data on its way into the computation: everything that differs from step to step enters here by name. It may follow
+   * from the key alone (seed, step, samples that run here, pass): where the step is recorded, `make` is called again for
+   * every replay.
+   */
+  feed(name: string, make: (key: NoiseKey) => tf.Tensor): tf.Tensor {
+    const { rows, pass } = this;
+    const { seed, step, samples, feed } = this.shared;
+    const here = (key: StepKey) => make({ seed: key.seed, step: key.step, samples: rows ? rows.map((i) => key.samples[i]!) : key.samples, pass });
+    return feed ? feed(name, here) : here({ seed, step, samples });
   }
 
   /** The same step under another view. */
@@ -308,20 +318,15 @@ export class Step {
     if (entries) entries.push({ tape, params });
     else this.shared.memo.set(key, [{ tape, params }]);
   }
-
-  private get key() {
-    const { seed, step } = this.shared;
-    return { seed, step, samples: this.samples, pass: this.pass };
-  }
 }
 
 /** Starts a step. Its tensors live until `finish`. */
 export function startStep(plan: Plan, inputs: unknown, batch: number, options: StepOptions = {}): Step {
-  const { training = false, seed = 0, step = 0, recompute = false, variant = 'adapted', observe, account } = options;
+  const { training = false, seed = 0, step = 0, recompute = false, variant = 'adapted', observe, account, feed } = options;
   const samples = options.samples ?? Array.from({ length: batch }, (_, i) => String(i));
   if (samples.length !== batch) throw new Error(`${samples.length} sample ids for a batch of ${batch}`);
   const shared: Shared = {
-    plan, inputs, batch, training, seed, step, recompute, samples, observe, account,
+    plan, inputs, batch, training, seed, step, recompute, samples, observe, account, feed,
     slots: new Map(), memo: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined,
   };
   return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined });

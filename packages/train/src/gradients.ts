@@ -1,4 +1,4 @@
-import type { Learned } from '@espalier/core';
+import type { Lesson } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { squaredNorm } from './clip.ts';
 
@@ -14,8 +14,8 @@ export interface Report {
 export interface Gathering {
   readonly gradients: ReadonlyMap<string, tf.Tensor>;
   readonly scale: number;
-  /** Takes a batch's part over, weighted; disposes what it is given. */
-  add(learned: Learned, score: tf.Scalar | undefined, weight: number): void;
+  /** Takes a batch's part over, weighted. */
+  add(lesson: Lesson, weight: number): void;
   /** One read for loss, score and norm together. */
   report(): Promise<Report>;
   dispose(): void;
@@ -24,39 +24,39 @@ export interface Gathering {
 /** Gathers the sum over batches of weight x. With the number of samples as weight the mean equals that of one big batch. */
 export function gathering(): Gathering {
   const gradients = new Map<string, tf.Tensor>();
-  const scalars = new Map<string, tf.Tensor>(); // 'loss', 'score', 'losses.NAME'
+  let scalars: tf.Tensor | undefined; // in the order of `names`
+  let names: readonly string[] = [];
+  let lessons = 0;
   let total = 0;
-  const put = (sums: Map<string, tf.Tensor>, name: string, x: tf.Tensor, weight: number) => {
-    const before = sums.get(name);
-    sums.set(name, tf.tidy(() => {
-      const part = weight === 1 ? x.clone() : tf.mul(x, weight);
-      return tf.keep(before ? tf.add(before, part) : part);
-    }));
-    before?.dispose();
+  const weighted = (before: tf.Tensor | undefined, x: tf.Tensor, weight: number): tf.Tensor => {
+    if (!before && weight === 1) return x; // one batch alone is taken as it is
+    const sum = tf.tidy(() => (before ? tf.add(before, tf.mul(x, weight)) : tf.mul(x, weight)));
+    tf.dispose([x, ...(before ? [before] : [])]);
+    return sum;
   };
   return {
     gradients,
     get scale() {
       return 1 / total;
     },
-    add: (learned, score, weight) => {
+    add: (lesson, weight) => {
+      lessons++;
       total += weight;
-      for (const [name, g] of learned.gradients) put(gradients, name, g, weight);
-      put(scalars, 'loss', learned.loss, weight);
-      for (const [name, x] of learned.losses) put(scalars, `losses.${name}`, x, weight);
-      if (score) put(scalars, 'score', score, weight);
-      learned.dispose();
-      score?.dispose();
+      for (const [name, g] of lesson.gradients) gradients.set(name, weighted(gradients.get(name), g, weight));
+      names = lesson.names;
+      scalars = weighted(scalars, lesson.scalars, weight);
     },
     report: async () => {
-      const names = [...scalars.keys()];
-      const all = tf.tidy(() => tf.concat([...scalars.values(), squaredNorm(gradients.values())].map((x) => tf.reshape(x, [1]))));
+      // The norm of a sum is not the sum of norms: only one batch alone can bring its own.
+      const own = lessons === 1 && total === 1 ? names.indexOf('squaredNorm') : -1;
+      const all = own >= 0 ? scalars!.clone() : tf.tidy(() => tf.concat([scalars!, tf.reshape(squaredNorm(gradients.values()), [1])]));
       const values = await all.data<'float32'>();
       all.dispose();
       const mean = new Map(names.map((name, i) => [name, values[i]! / total]));
       const losses = names.filter((n) => n.startsWith('losses.')).map((n) => [n.slice('losses.'.length), mean.get(n)!] as const);
-      return { loss: mean.get('loss')!, losses: Object.fromEntries(losses), score: mean.get('score'), norm: Math.sqrt(values[names.length]!) / total };
+      const norm = Math.sqrt(values[own >= 0 ? own : names.length]!) / total;
+      return { loss: mean.get('loss')!, losses: Object.fromEntries(losses), score: mean.get('score'), norm };
     },
-    dispose: () => tf.dispose([...gradients.values(), ...scalars.values()]),
+    dispose: () => tf.dispose([...gradients.values(), ...(scalars ? [scalars] : [])]),
   };
 }

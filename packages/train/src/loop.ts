@@ -45,6 +45,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   if (resumed) Object.assign(state, resumed);
   await metrics?.open(state.records);
   const began = clock() - 1000 * state.seconds;
+  const learner = adapted.learner({ loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture });
   const speed = pace();
   const place = () => placeOf(state);
   emit({ type: 'start', ...place(), steps, epochs, stepsPerEpoch, resumed: resumed && keeper.last, ignored });
@@ -69,7 +70,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   /** From where the epoch stands to its end, the run's end, or a stop. */
   const learnEpoch = async () => {
     const { epoch } = state;
-    let update = updateOf(adapted, task, groups, settings, state.step + 1);
+    let update = updateOf(learner, task, groups, settings, state.step + 1);
     let since = clock();
     try {
       for await (const batch of task.batches(epoch, state.batch)) {
@@ -94,7 +95,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
           samplesPerSecond: speed.samplesPerSecond, eta: (steps - state.step) * speed.secondsPerStep,
         });
         update.dispose();
-        update = updateOf(adapted, task, groups, settings, state.step + 1);
+        update = updateOf(learner, task, groups, settings, state.step + 1);
         if (state.step === steps) return;
         if (due() && state.batch < task.batchesPerEpoch) await checkpoint();
         await setImmediate(); // a backend may compute without ever waiting: let timers, signals and consumers have their turn
@@ -146,7 +147,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
     }
   };
 
-  const reason = await run();
+  const reason = await run().finally(() => learner.dispose());
   const stopped = reason === 'stopped';
   await checkpoint(); // does nothing when this very state is there already
   if (stopped) emit({ type: 'stopped', ...place() });
@@ -155,12 +156,13 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   return {
     ...place(), stopped, reason, loss: state.lastLoss, best: state.best && bestOf(state.best), samples: state.samples, seconds,
     samplesPerSecond: state.busy > 0 ? state.samples / state.busy : 0, checkpoint: keeper.last,
+    captured: learner.last === 'replayed', captureRefused: learner.refused,
   };
 }
 
 const bestOf = ({ step, epoch, value, metrics }: NonNullable<TrainerState['best']>) => ({ step, epoch, value, metrics });
 
-/** What determines the numbers of a run. `recompute` does not. */
+/** What determines the numbers of a run. `recompute` and `capture` do not. */
 function configurationOf<B, I, T>({ adapted, task, settings, groups }: Training<B, I, T>): Readonly<Record<string, unknown>> {
   const { seed, epochs, maxSteps, clip, accumulate, evaluateEvery, best, configuration } = settings;
   return {

@@ -10,4 +10,7 @@ export const accumulateMomentum = (momentum: number): Transform => ({
     const trace = tf.add(tf.mul(slots[0]!, momentum), update);
     return { update: trace, slots: [trace] };
   },
+  applyOnHost: ({ update, slots: [trace] }) => {
+    for (let i = 0; i < update.length; i++) update[i] = trace![i] = momentum * trace![i]! + update[i]!;
+  },
 });

@@ -1,4 +1,4 @@
-import { CheckpointError, type ParameterPoint, type StoredTensor } from '@espalier/core';
+import { CheckpointError, graphBackend, type GraphBackend, type ParameterPoint, type StoredTensor } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import type { Method } from './methods.ts';
 
@@ -44,11 +44,32 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
     states.set(at.path, { count, slots });
   };
 
+  /** `move` in place: every stretch of the arrays goes through the whole chain while it is in the processor's cache. */
+  const moveOnHost = (engine: GraphBackend, at: ParameterPoint, gradient: tf.Tensor, rate: number, scale: number): void => {
+    const state = states.get(at.path)!;
+    const count = ++state.count;
+    const given = engine.values(gradient);
+    const value = engine.writable(at.variable);
+    const slots = state.slots.map((own) => own.map((t) => engine.writable(t)));
+    const scratch = new Float32Array(Math.min(STRETCH, value.length));
+    for (let from = 0; from < value.length; from += STRETCH) {
+      const to = Math.min(from + STRETCH, value.length);
+      const update = scratch.subarray(0, to - from);
+      for (let i = 0; i < update.length; i++) update[i] = given[from + i]! * scale;
+      const here = value.subarray(from, to);
+      chain.forEach((t, i) => t.applyOnHost({ at, update, value: here, slots: slots[i]!.map((s) => s.subarray(from, to)), count, rate }));
+      for (let i = 0; i < update.length; i++) here[i]! -= update[i]!;
+    }
+  };
+
   return {
     update: (gradients, rate, scale = 1) => {
+      const engine = graphBackend();
       for (const at of points) {
         const gradient = gradients.get(at.path);
-        if (gradient) move(at, gradient, rate, scale);
+        if (!gradient) continue;
+        if (engine) moveOnHost(engine, at, gradient, rate, scale);
+        else move(at, gradient, rate, scale);
       }
     },
     save: async () => {
@@ -96,6 +117,9 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
     },
   };
 }
+
+/** Numbers per stretch: a few arrays of them fit into a processor's first cache. */
+const STRETCH = 1 << 11;
 
 /** A transform may stand in a chain twice, hence its position. */
 const slotName = ({ chain }: Method, i: number, j: number): string => `${i}.${chain[i]!.name}.${chain[i]!.slots[j]!}`;

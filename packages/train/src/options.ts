@@ -20,6 +20,7 @@ export interface FitOptions {
   readonly clip?: number; // largest global gradient norm; default 1; Infinity for none
   readonly accumulate?: number; // batches per update; default 1. The last update of an epoch takes what is left
   readonly recompute?: boolean; // compute a block's activations again for its gradient instead of keeping them; default false
+  readonly capture?: boolean; // record the step and replay it where the backend can (onnx) and the step allows it; default true. The numbers are the same
   readonly evaluateEvery?: number; // epochs; default 1. The end of the run is always evaluated
   readonly best?: BestOptions;
   readonly checkpoint?: CheckpointOptions;
@@ -48,6 +49,7 @@ const FitSchema = z.strictObject({
   clip: z.number().positive().or(z.literal(Infinity)).default(1),
   accumulate: positive.default(1),
   recompute: z.boolean().default(false),
+  capture: z.boolean().default(true),
   evaluateEvery: positive.default(1),
   best: nested.optional(),
   checkpoint: nested.optional(),

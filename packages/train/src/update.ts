@@ -1,5 +1,5 @@
-import { tensorsIn, type Adapted } from '@espalier/core';
-import * as tf from '@tensorflow/tfjs';
+import { tensorsIn, type Learner } from '@espalier/core';
+import { dispose } from '@tensorflow/tfjs';
 import { clipFactor } from './clip.ts';
 import { gathering, type Gathering, type Report } from './gradients.ts';
 import type { Groups } from './groups.ts';
@@ -18,8 +18,8 @@ export interface Update<B> {
 }
 
 /** The update that makes step `step`. */
-export function updateOf<B, I, T>(adapted: Adapted<I>, task: Task<B, I, T>, groups: Groups, settings: FitSettings, step: number): Update<B> {
-  const { seed, recompute, accumulate, clip } = settings;
+export function updateOf<B, I, T>(learner: Learner<I, T>, task: Task<B, I, T>, groups: Groups, settings: FitSettings, step: number): Update<B> {
+  const { seed, accumulate, clip } = settings;
   const gathered = gathering();
   const seen = { batches: 0, samples: 0 };
   return {
@@ -37,14 +37,13 @@ export function updateOf<B, I, T>(adapted: Adapted<I>, task: Task<B, I, T>, grou
         const targets = task.targets(batch);
         held.push(targets);
         const samples = task.samples(batch);
-        const learned = await adapted.learn(inputs, (output) => task.loss(output, targets), { seed, step, samples, recompute });
-        const score = task.score && tf.tidy(() => task.score!(learned.output, targets));
+        const lesson = await learner.learn(inputs, targets, { seed, step, samples });
         // One batch alone needs no weight: its gradients are used as they are.
-        gathered.add(learned, score, accumulate === 1 ? 1 : samples.length);
+        gathered.add(lesson, accumulate === 1 ? 1 : samples.length);
         seen.batches++;
         seen.samples += samples.length;
       } finally {
-        tf.dispose(tensorsIn(held));
+        dispose(tensorsIn(held));
       }
     },
     apply: async (total, checkpoint) => {

@@ -14,8 +14,8 @@ export const evalCommand = command({
   says: 'Score a trained model; without further options the same numbers as at the end of its training',
   examples: ['espalier eval --model out/run-1', 'espalier eval --model out/run-1 --split validation --predictions out/predictions.jsonl --json'],
   settings: EvalSettings,
-  run: async ({ model: directory, weights, backend, json, predictions, data, split, limitEval }, to) => {
-    await selectBackend(backend);
+  run: async ({ model: directory, weights, backend, threads, json, predictions, data, split, limitEval }, to) => {
+    await selectBackend(backend, { threads });
     const opened = await openModel(directory, { weights });
     const progress = progressFor(to, { json });
     const lines: string[] = [];

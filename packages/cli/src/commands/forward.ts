@@ -21,8 +21,8 @@ export const forward = command({
   says: 'Run a backbone on given tensors and write its logits and every value on the way, for comparison with a reference',
   examples: ['espalier forward --weights DIR --inputs inputs.safetensors --out values.safetensors'],
   settings: ForwardSettings,
-  run: async ({ weights, inputs: file, out, backbone, size, backend, json }, to) => {
-    const engine = await selectBackend(backend);
+  run: async ({ weights, inputs: file, out, backbone, size, backend, threads, json }, to) => {
+    const engine = await selectBackend(backend, { threads });
     const found = await findBackbone({ weights, backbone, size });
     if (!found.stored) throw new EspalierError(`--weights ${weights} holds no model.safetensors: there is nothing to compare`);
     const arrays = await readInputs(file);

@@ -18,8 +18,8 @@ export const inspect = command({
   examples: ['espalier inspect --backbone lxmert --size tiny', `espalier inspect --backbone vl-bert --size small --plugin 'lora:{"rank":4}'`, 'espalier inspect --model out/run-1 --json'],
   settings: InspectSettings,
   run: async (settings, to) => {
-    const { backend, json, questionLength, regions } = settings;
-    await selectBackend(backend);
+    const { backend, threads, json, questionLength, regions } = settings;
+    await selectBackend(backend, { threads });
     const subject = settings.model === undefined ? await composed(settings) : await opened(settings.model, settings);
     try {
       const found = await inspection(subject.adapted, subject.model, { questionLength, ...(regions !== undefined && { regions }) });

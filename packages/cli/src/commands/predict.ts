@@ -11,8 +11,8 @@ export const predict = command({
   says: 'Answer a question about an image',
   examples: [`espalier predict --model out/run-1 --image scene.png --question 'how many circles are there?' --top 3`],
   settings: PredictSettings,
-  run: async ({ model: directory, weights, backend, image, question, top, json }, to) => {
-    await selectBackend(backend);
+  run: async ({ model: directory, weights, backend, threads, image, question, top, json }, to) => {
+    await selectBackend(backend, { threads });
     const opened = await openModel(directory, { weights });
     try {
       const result = await ask(opened, { image, question, top });

@@ -1,0 +1,33 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * What a backend that records operations (@espalier/backend-onnx) can do beyond computing. Core imports none: it asks the
+ * backend in force.
+ */
+export interface GraphBackend {
+  /** Ends a segment of a step: what comes after it is another graph. */
+  cut(): void;
+  /** Records a step once per signature and replays it without tracing. */
+  /** An array's values on the host, to be read only. */
+  values(x: tf.Tensor): Float32Array;
+  /** A variable's or a kept array's values, to be changed in place: no other tensor sees the change. */
+  writable(x: tf.Tensor): Float32Array;
+  capture(step: () => readonly tf.Tensor[], options: { readonly onRefused: (error: Error) => void }): CapturedStep;
+}
+
+export interface CapturedStep {
+  /** `args` are the arrays that differ from call to call; variables need not be listed. */
+  call(args: readonly tf.Tensor[], signature: string): tf.Tensor[];
+  /** Host data by name: `make` is called again for every replay. */
+  feed(name: string, make: () => tf.Tensor): tf.Tensor;
+  readonly last: 'recorded' | 'replayed' | 'refused' | undefined;
+  dispose(): void;
+}
+
+/** The backend in force, if it records operations. */
+export function graphBackend(): GraphBackend | undefined {
+  const backend: object = tf.backend();
+  return isGraphBackend(backend) ? backend : undefined;
+}
+
+const isGraphBackend = (x: object): x is GraphBackend => ['cut', 'capture', 'values', 'writable'].every((name) => typeof Reflect.get(x, name) === 'function');

@@ -1,0 +1,133 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Adapted } from './adapt.ts';
+import { addDecisions, differentiate } from './differentiate.ts';
+import { graphBackend, type CapturedStep } from './engine.ts';
+import type { Feeder, StepKey } from './feed.ts';
+import { finish, startStep, type Leaf, type Step } from './step.ts';
+import { tensorsIn } from './tree.ts';
+
+export interface LearnerOptions<T> {
+  /** Of the output and the targets of a batch: a scalar. */
+  readonly loss: (output: tf.Tensor, targets: T, step: Step) => tf.Scalar;
+  /** A further scalar to report, such as the accuracy. */
+  readonly score?: ((output: tf.Tensor, targets: T) => tf.Scalar) | undefined;
+  readonly recompute?: boolean; // default false
+  readonly prefix?: boolean; // default true: run what nothing trainable touches outside the gradient
+  /** Default true: where the backend can record a step, record it once per shape of the batch and replay it. */
+  readonly capture?: boolean;
+}
+
+/** What one batch taught. */
+export interface Lesson {
+  /** What `scalars` holds: 'loss', 'losses.task' and others, 'score', and 'squaredNorm' of all gradients where no decision adds to them. */
+  readonly names: readonly string[];
+  readonly scalars: tf.Tensor1D;
+  readonly gradients: ReadonlyMap<string, tf.Tensor>; // by variable; one that the loss does not reach is missing
+  dispose(): void;
+}
+
+/** Learns from batch after batch: the same numbers as `Adapted.learn`, in a form that can be recorded and replayed. */
+export interface Learner<I, T> {
+  learn(inputs: I, targets: T, key: StepKey): Promise<Lesson>;
+  /** How the last batch was computed: 'traced' where the backend records nothing. */
+  readonly last: 'recorded' | 'replayed' | 'refused' | 'traced' | undefined;
+  /** Why the step cannot be replayed, where it cannot. */
+  readonly refused: string | undefined;
+  dispose(): void;
+}
+
+/** What the results of a recorded step are, in their order. */
+interface Layout {
+  readonly names: readonly string[];
+  readonly paths: readonly string[]; // of the variables that have a gradient
+  readonly leaves: readonly boolean[]; // which decisions have one
+}
+
+export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = false, prefix = true, capture = true }: LearnerOptions<T>): Learner<I, T> {
+  const layouts = new Map<string, Layout>();
+  const options = { training: true, recompute };
+  let refused: string | undefined;
+  let last: Learner<I, T>['last'];
+  // What the recorded step reads while it is traced; a replay only calls its feeds, which read the key.
+  let now: { inputs: I; targets: T; key: StepKey; step: Step | undefined; signature: string } | undefined;
+  let recorder: { backend: object; step: CapturedStep } | undefined;
+
+  const trace = (): tf.Tensor[] => {
+    const { inputs, targets, key, step: begun, signature } = now!;
+    const feed: Feeder | undefined = recorder && ((name, make) => recorder!.step.feed(name, () => make(now!.key)));
+    const step = begun?.fork({ feed }) ?? startStep(adapted.plan, inputs, adapted.model.batch(inputs), { ...options, ...key, feed });
+    try {
+      const leaves = [...step.shared.leaves.values()];
+      const trainable = adapted.trainable;
+      const d = differentiate(step, () => adapted.model.forward(inputs, step), (output) => loss(output, targets, step), trainable.map((p) => p.variable), leaves, prefix);
+      const scalars = new Map<string, tf.Tensor>([['loss', d.loss], ...[...d.losses].map(([name, x]) => [`losses.${name}`, x] as const)]);
+      if (score) scalars.set('score', score(d.output, targets));
+      const gradients = trainable.flatMap((p, i) => (d.gradients[i] ? [[p.path, d.gradients[i]] as const] : []));
+      if (!leaves.length) scalars.set('squaredNorm', squaredNorm(gradients.map(([, g]) => g)));
+      layouts.set(signature, { names: [...scalars.keys()], paths: gradients.map(([path]) => path), leaves: leaves.map((_, i) => d.leafGradients[i] !== undefined) });
+      const row = tf.concat([...scalars.values()].map((x) => tf.reshape(x, [1])));
+      tf.dispose([d.output, ...scalars.values()]);
+      return [row, ...gradients.map(([, g]) => g), ...d.leafGradients.flatMap((g) => (g ? [g] : []))];
+    } finally {
+      if (!begun) finish(step);
+    }
+  };
+
+  /** The recorder of the backend in force, where it has one. */
+  const recording = (): CapturedStep | undefined => {
+    const backend = capture ? graphBackend() : undefined;
+    if (!backend) return undefined;
+    if (recorder?.backend !== backend) {
+      recorder?.step.dispose();
+      recorder = { backend, step: backend.capture(trace, { onRefused: (e) => (refused ??= e.message) }) };
+    }
+    return recorder.step;
+  };
+
+  return {
+    learn: async (inputs, targets, key) => {
+      // Decisions are made before the recorded part: what they leave in slots enters it as arguments.
+      const step = adapted.plan.begins.length ? await adapted.start(inputs, { ...options, ...key }) : undefined;
+      try {
+        const slots = step ? [...step.shared.slots].map(([slot, value]) => [slot.name, value]) : [];
+        const varying = { inputs, targets, slots };
+        const signature = signatureOf(varying);
+        now = { inputs, targets, key, step, signature };
+        const recorded = recording();
+        const results = recorded ? recorded.call(tensorsIn(varying), signature) : tf.tidy(trace);
+        last = recorded?.last ?? 'traced';
+        const leaves: Leaf[] = step ? [...step.shared.leaves.values()] : [];
+        return lessonOf(results, layouts.get(signature)!, leaves);
+      } finally {
+        now = undefined;
+        if (step) finish(step);
+      }
+    },
+    get last() {
+      return last;
+    },
+    get refused() {
+      return refused;
+    },
+    dispose: () => recorder?.step.dispose(),
+  };
+}
+
+function lessonOf(results: readonly tf.Tensor[], { names, paths, leaves: reached }: Layout, leaves: readonly Leaf[]): Lesson {
+  const [scalars, ...rest] = results;
+  const gradients = new Map(paths.map((path, i) => [path, rest[i]!]));
+  let next = paths.length;
+  addDecisions(gradients, leaves, reached.map((has) => (has ? rest[next++] : undefined)));
+  const row = scalars as tf.Tensor1D; // one number per name
+  return { names, scalars: row, gradients, dispose: () => tf.dispose([row, ...gradients.values()]) };
+}
+
+const squaredNorm = (gradients: readonly tf.Tensor[]): tf.Tensor =>
+  gradients.length ? tf.addN(gradients.map((g) => tf.sum(tf.square(g)))) : tf.scalar(0);
+
+/** Everything about a tree but the values of its arrays: its keys, shapes, types, and what is no array. */
+const signatureOf = (tree: unknown): string =>
+  JSON.stringify(tree, (_, x: unknown) => {
+    if (x instanceof tf.Tensor) return `${x.dtype}[${x.shape.join()}]`;
+    return x === undefined ? null : ArrayBuffer.isView(x) ? Array.from(x as Uint8Array) : x; // a view's numbers count, like a list's
+  });
