@@ -2,7 +2,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs';
 import { hostArray, isHostType, type HostArray } from './arrays.ts';
 import { openBinding } from './binding.ts';
-import { OnnxBackendError } from './errors.ts';
+import { NEXT_BACKEND, OnnxBackendError } from './errors.ts';
 import { capture, type Captured, type CaptureOptions } from './capture.ts';
 import type { Recording } from './recording.ts';
 import { recorder, type Mode, type Recorder, type Statistics } from './recorder.ts';
@@ -116,7 +116,7 @@ export class OnnxBackend extends MathBackendCPU {
   storageOf(x: { readonly dataId: object }): Storage {
     const record: unknown = this.data.get(x.dataId);
     if (record instanceof StoredRecord) return record.storage;
-    throw new Error('an array of strings or complex numbers has no storage');
+    throw new OnnxBackendError(`an array of ${String(Reflect.get(Object(record), 'dtype'))} has no values that ONNX Runtime could use, only float32, int32 and bool have. ${NEXT_BACKEND}`);
   }
 
   /** Whether the array lives here, as numbers or booleans. */

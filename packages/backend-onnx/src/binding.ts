@@ -34,7 +34,7 @@ let loaded: (() => NativeSession) | undefined;
  * @throws OnnxBackendError when the binary is missing, of another platform, or does not compute as expected.
  */
 export function openBinding(load: () => unknown = requireBinding): () => NativeSession {
-  if (loaded) return loaded;
+  if (loaded && load === requireBinding) return loaded;
   const where = `onnxruntime-node for ${process.platform} ${process.arch}`;
   let module: unknown;
   try {

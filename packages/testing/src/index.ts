@@ -1,4 +1,4 @@
-export { useCpu } from './backend.ts';
+export { useCpu, useOnnx } from './backend.ts';
 export { PEERS, testPlugin, type KitOptions, type TestApi } from './conformance.ts';
 export { disposeInputs, padInputs, takeInputs, TINY_SIZES, tinyInputs, type InputOptions, type Lengths, type TinyInputs } from './inputs.ts';
 export { distanceOf, toBeAllClose, toBeBitEqual, toDiffer, toLeakNothing, toRefuse, type Numbers, type Tolerance } from './matchers.ts';

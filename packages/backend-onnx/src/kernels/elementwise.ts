@@ -34,7 +34,7 @@ const NUMBERS: readonly HostType[] = ['float32', 'int32'];
 
 /** Kernels that ONNX has under a name of its own, for floats. */
 const named = {
-  Exp: 'Exp', Log: 'Log', Sqrt: 'Sqrt', Reciprocal: 'Reciprocal', Tanh: 'Tanh', Sigmoid: 'Sigmoid', Erf: 'Erf', Floor: 'Floor', Ceil: 'Ceil',
+  Exp: 'Exp', Log: 'Log', Reciprocal: 'Reciprocal', Tanh: 'Tanh', Sigmoid: 'Sigmoid', Floor: 'Floor', Ceil: 'Ceil',
   Round: 'Round', Sin: 'Sin', Cos: 'Cos', Tan: 'Tan', Asin: 'Asin', Acos: 'Acos', Atan: 'Atan', Sinh: 'Sinh', Cosh: 'Cosh', Asinh: 'Asinh',
   Acosh: 'Acosh', Atanh: 'Atanh', Elu: 'Elu',
 } as const;
@@ -50,8 +50,11 @@ const log1p: Emit = (g, [x], out) => {
   g.into(out, 'Where', [same, x!, g.node('Mul', [g.node('Log', [u]), g.node('Div', [x!, d])])]);
 };
 
-/** max(a, b) or min(a, b), NaN where either is, as Math.max. */
-const extreme = (op: 'Max' | 'Min'): Emit => (g, i, out) => g.into(out, op, i);
+/** max(a, b) or min(a, b) of floats, NaN where either is, as Math.max; ONNX Runtime keeps it in one of the places only. */
+const extreme = (op: 'Greater' | 'Less'): Emit => (g, [a, b], out) => g.into(out, 'Where', [g.node('Or', [g.node(op, [a!, b!]), g.node('IsNaN', [a!])]), a!, b!]);
+
+/** The root of infinity is infinity: ONNX Runtime's vectorised root makes NaN of it. */
+const sqrt: Emit = (g, [x], out) => g.into(out, 'Where', [g.node('Equal', [x!, g.float(Infinity)]), x!, g.node('Sqrt', [x!])]);
 
 /** ReduceMax and friends aside, everything that maps arrays entry by entry. */
 export const elementwise: EmitterTable = {
@@ -65,7 +68,13 @@ export const elementwise: EmitterTable = {
     return { key: `Sign ${dtype}`, inputs: [x], outputs: [{ shape: x.shape, dtype }], emit };
   },
   Square: unary('Square', (g, [x], o) => g.into(o, 'Mul', [x!, x!]), NUMBERS),
-  Rsqrt: unary('Rsqrt', (g, i, o) => g.into(o, 'Reciprocal', [g.node('Sqrt', i)])),
+  Erf: unary('Erf', (g, [x], o) => keepNaN(g, x!, g.node('Erf', [x!]), o)),
+  Sqrt: unary('Sqrt', sqrt),
+  Rsqrt: unary('Rsqrt', (g, i, o) => {
+    const root = `${o[0]}r`;
+    sqrt(g, i, [root]);
+    g.into(o, 'Reciprocal', [root]);
+  }),
   Relu: unary('Relu', (g, [x], o) => keepNaN(g, x!, g.node('Relu', [x!]), o)),
   Relu6: unary('Relu6', (g, [x], o) => keepNaN(g, x!, g.node('Clip', [x!, g.float(0), g.float(6)]), o)),
   Softplus: unary('Softplus', direct('Softplus')),
@@ -109,8 +118,8 @@ export const elementwise: EmitterTable = {
   Multiply: binary('Multiply', direct('Mul')),
   RealDiv: binary('RealDiv', direct('Div'), ['float32']),
   Pow: binary('Pow', direct('Pow'), ['float32']),
-  Maximum: binary('Maximum', extreme('Max')),
-  Minimum: binary('Minimum', extreme('Min')),
+  Maximum: (call) => (call.inputs['a']?.dtype === 'float32' ? binary('Maximum', extreme('Greater'), ['float32']) : binary('Maximum', direct('Max'), ['int32']))(call),
+  Minimum: (call) => (call.inputs['a']?.dtype === 'float32' ? binary('Minimum', extreme('Less'), ['float32']) : binary('Minimum', direct('Min'), ['int32']))(call),
   SquaredDifference: binary('SquaredDifference', (g, i, o) => {
     const d = g.node('Sub', i);
     g.into(o, 'Mul', [d, d]);

@@ -1,21 +1,34 @@
-import { util, type TensorInfo } from '@tensorflow/tfjs';
+import { gather_util, util, type TensorInfo } from '@tensorflow/tfjs';
 import { isHostType, sizeOf, type HostType } from '../arrays.ts';
 import type { GraphBuilder } from '../builder.ts';
 import type { Emitter, EmitterTable, KernelCall } from '../operation.ts';
 import { axesOf, numberOf, numbersOf } from './attributes.ts';
 
-/** ONNX counts negative positions from the back, tfjs refuses them: where the values are at hand they are checked. */
-function requireWithin(call: KernelCall, indices: TensorInfo, bound: number, kernel: string): void {
+/*
+ * ONNX counts negative positions from the back, tfjs refuses them: where the values are at hand they are checked.
+ */
+
+function requireWithin(call: KernelCall, indices: TensorInfo, bound: number): void {
   const values = call.known(indices);
   const wrong = values?.findIndex((i) => i < 0 || i >= bound) ?? -1;
-  if (values && wrong >= 0) throw new Error(`${kernel}: index ${values[wrong]} at position ${wrong} is out of bounds [0, ${bound - 1}]`);
+  if (values && wrong >= 0) throw new Error(`GatherV2: the index value ${values[wrong]} is not in [0, ${bound - 1}] (position ${wrong})`);
+}
+
+/** Rows of positions, one per leading axis of `shape`. */
+function requireRowsWithin(call: KernelCall, indices: TensorInfo, shape: readonly number[], kernel: string): void {
+  const values = call.known(indices);
+  const depth = indices.shape.at(-1) ?? 1;
+  const wrong = values?.findIndex((at, i) => at < 0 || at >= shape[i % depth]!) ?? -1;
+  if (!values || wrong < 0) return;
+  const row = Math.floor(wrong / depth);
+  throw new Error(`${kernel}: Invalid indices: ${values.subarray(row * depth, (row + 1) * depth).join()} (row ${row}) does not index into ${shape.join()}`);
 }
 
 const gather: Emitter = (call) => {
   const { inputs: { x, indices }, attrs } = call;
   if (!x || !indices || !isHostType(x.dtype) || indices.dtype !== 'int32' || attrs['batchDims']) return undefined;
   const [axis = 0] = util.parseAxisParam(axesOf(attrs, 'axis') ?? 0, x.shape);
-  requireWithin(call, indices, x.shape[axis]!, 'GatherV2');
+  requireWithin(call, indices, x.shape[axis]!);
   return {
     key: `GatherV2 ${axis}`, inputs: [x, indices], outputs: [{ shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype }],
     emit: (g, i, o) => g.into(o, 'Gather', i, { axis }),
@@ -34,19 +47,21 @@ const scatterNd: Emitter = (call) => {
   const shape = numbersOf(attrs, 'shape');
   const depth = indices.shape.at(-1)!;
   if (!depth || !shape.length || !sizeOf(shape)) return undefined;
-  if (depth === 1) requireWithin(call, indices, shape[0]!, 'ScatterNd');
+  requireRowsWithin(call, indices, shape, 'ScatterNd');
   return {
     key: `ScatterNd ${shape.join()}`, inputs: [indices, updates], outputs: [{ shape, dtype: 'float32' }],
     emit: (g, [at, rows], o) => g.into(o, 'Identity', [scattered(g, shape, g.cast(at!, 'int64'), rows!, 'float32')]),
   };
 };
 
-const gatherNd: Emitter = ({ inputs: { params, indices } }) => {
+const gatherNd: Emitter = (call) => {
+  const { params, indices } = call.inputs;
   if (!params || !indices || (params.dtype !== 'float32' && params.dtype !== 'int32') || indices.dtype !== 'int32') return undefined;
-  const depth = indices.shape.at(-1);
-  if (!depth || indices.shape.length < 1) return undefined;
+  const [shape] = gather_util.prepareAndValidate(params, indices);
+  if (!indices.shape.at(-1)) return undefined;
+  requireRowsWithin(call, indices, params.shape, 'GatherNd');
   return {
-    key: 'GatherNd', inputs: [params, indices], outputs: [{ shape: [...indices.shape.slice(0, -1), ...params.shape.slice(depth)], dtype: params.dtype }],
+    key: 'GatherNd', inputs: [params, indices], outputs: [{ shape, dtype: params.dtype }],
     emit: (g, [x, at], o) => g.into(o, 'GatherND', [x!, g.cast(at!, 'int64')]),
   };
 };
@@ -56,6 +71,7 @@ const unsortedSegmentSum: Emitter = ({ inputs: { x, segmentIds }, attrs }) => {
   if (!x || !segmentIds || x.dtype !== 'float32' || segmentIds.dtype !== 'int32' || segmentIds.shape.length !== 1) return undefined;
   const segments = numberOf(attrs, 'numSegments');
   if (segments < 1) return undefined;
+  util.assert(segmentIds.shape[0] === x.shape[0], () => `UnsortedSegmentSum: ${segmentIds.shape[0]} segment ids for ${x.shape[0]} rows`);
   const rest = x.shape.slice(1);
   return {
     key: `UnsortedSegmentSum ${segments} ${rest.join()}`, inputs: [x, segmentIds], outputs: [{ shape: [segments, ...rest], dtype: 'float32' }],
@@ -78,7 +94,8 @@ const oneHot: Emitter = ({ inputs: { indices }, attrs }) => {
     key: `OneHot ${depth} ${on} ${off} ${dtype}`, inputs: [indices], outputs: [{ shape: [...indices.shape, depth], dtype }],
     emit: (g, [i], o) => {
       const size = g.constant({ type: 'int32', dims: [1], data: Int32Array.of(depth) });
-      const inside = g.node('Where', [g.node('Less', [i!, g.scalar(0, 'int32')]), g.scalar(depth, 'int32'), i!]);
+      const flat = g.node('Reshape', [i!, g.ints([-1])]); // ONNX has no one-hot of a scalar
+      const inside = g.node('Where', [g.node('Less', [flat, g.scalar(0, 'int32')]), g.scalar(depth, 'int32'), flat]);
       const values = g.constant({ type: 'float32', dims: [2], data: Float32Array.of(off, on) });
       // Floats are the one element type that ONNX Runtime has with 32-bit indices.
       if (dtype === 'float32') g.into(o, 'OneHot', [inside, size, values], { axis: -1 });

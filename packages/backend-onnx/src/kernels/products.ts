@@ -14,9 +14,11 @@ interface Product {
 /** op(a) op(b) over the last two axes, where op may transpose; leading axes broadcast. */
 function product(a: TensorInfo, b: TensorInfo, transposeA: boolean, transposeB: boolean): Product | undefined {
   if (a.dtype !== 'float32' || b.dtype !== 'float32') return undefined;
+  const factors = `[${a.shape.join(', ')}]${transposeA ? ' transposed' : ''} and [${b.shape.join(', ')}]${transposeB ? ' transposed' : ''}`;
+  if (a.shape.length < 2 || b.shape.length < 2) throw new Error(`Error in matMul: ${factors} must have rank 2 or more`);
   const [m, k] = pair(a, transposeA);
   const [inner, n] = pair(b, transposeB);
-  if (k !== inner) throw new Error(`matMul: inner sizes ${k} and ${inner} of [${a.shape.join(', ')}] and [${b.shape.join(', ')}] differ`);
+  if (k !== inner) throw new Error(`Error in matMul: inner shapes (${k}) and (${inner}) of ${factors} must match`);
   const lead = backend_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const flags = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
   return {

@@ -31,6 +31,7 @@ const expandDims: Emitter = ({ inputs: { input }, attrs }) => {
   if (!hostType(input)) return undefined;
   const dim = numberOf(attrs, 'dim');
   const shape = [...input!.shape];
+  util.assert(dim >= -(shape.length + 1), () => `Axis must be in the interval [${-(shape.length + 1)}, ${shape.length}], not ${dim}`);
   shape.splice(dim < 0 ? dim + shape.length + 1 : dim, 0, 1);
   return { view: input!, shape };
 };
@@ -80,7 +81,7 @@ const stridedSlice: Emitter = ({ inputs: { x }, attrs }) => {
 
 const reverse: Emitter = ({ inputs: { x }, attrs }) => {
   if (!hostType(x)) return undefined;
-  const axes = util.parseAxisParam(axesOf(attrs, 'dims') ?? [], x!.shape);
+  const axes = util.parseAxisParam(axesOf(attrs, 'dims') ?? x!.shape.map((_, i) => i), x!.shape);
   if (!axes.length || !x!.shape.length) return { view: x!, shape: x!.shape };
   const all = (n: number) => axes.map(() => n);
   return moved(x!, `Reverse ${axes.join()}`, x!.shape, (g, [a], o) =>
@@ -92,7 +93,9 @@ const concat: Emitter = ({ list, attrs }) => {
   const dtype = hostType(first);
   if (!first || !dtype || list.some((x) => x.dtype !== dtype)) return undefined;
   const [axis = 0] = util.parseAxisParam(axesOf(attrs, 'axis') ?? 0, first.shape);
-  const shape = backend_util.computeOutShape(list.map((x) => x.shape), axis);
+  const given = list.map((x) => x.shape);
+  backend_util.assertParamsConsistent(given, axis);
+  const shape = backend_util.computeOutShape(given, axis);
   const full = list.filter((x) => sizeOf(x.shape) > 0);
   if (!full.length) return undefined;
   if (full.length === 1) return { view: full[0]!, shape };
@@ -103,6 +106,7 @@ const pack: Emitter = ({ list, attrs }) => {
   const [first] = list;
   const dtype = hostType(first);
   if (!first || !dtype || list.some((x) => x.dtype !== dtype)) return undefined;
+  for (const x of list) util.assertShapesMatch(first.shape, x.shape, 'All tensors passed to stack must have matching shapes: ');
   const axis = numberOf(attrs, 'axis');
   const at = axis < 0 ? axis + first.shape.length + 1 : axis;
   const shape = [...first.shape];
