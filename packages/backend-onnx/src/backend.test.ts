@@ -129,6 +129,13 @@ it('an error of the runtime names kernel, shapes, types and the next backend, in
     expect([...tf.add(1, 2).dataSync()]).toEqual([3]); // the rest goes on
   }));
 
+it('running out of memory is said to be that', () =>
+  withBackend({}, () => {
+    const n = 12e6; // n n floats are more than a process can address
+    expect(() => tf.tidy(() => tf.matMul(tf.ones([n, 1]), tf.ones([1, n])).dataSync())).toThrow(/kernel BatchMatMul .* out of memory: a smaller batch, or recomputation, needs less\. .*ESPALIER_BACKEND/);
+    expect([...tf.add(1, 2).dataSync()]).toEqual([3]);
+  }));
+
 it('in eager mode the error comes at the operation', () =>
   withBackend({ mode: 'eager' }, () => {
     expect(outOfRange).toThrow(/GatherV2: index 9/);

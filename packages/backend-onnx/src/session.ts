@@ -22,7 +22,7 @@ export function openSession(create: () => NativeSession, model: Model, { threads
   const native = create();
   try {
     native.loadModel(model.bytes.buffer, model.bytes.byteOffset, model.bytes.byteLength, {
-      intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all',
+      intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all', logSeverityLevel: FATAL, // errors are thrown, with more than the log says
       // An arena per graph keeps its peak for ever: over many shapes memory grows without bound.
       enableCpuMemArena: false, enableMemPattern: false,
       extra: { session: { intra_op: { allow_spinning: '0' } } },
@@ -56,6 +56,7 @@ export function openSession(create: () => NativeSession, model: Model, { threads
   };
 }
 
+const FATAL = 4;
 const NOTHING = new Float32Array(0);
 
 /** ONNX Runtime names the ONNX node: say which kernel, shapes and types that was. */

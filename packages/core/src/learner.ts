@@ -31,6 +31,8 @@ export interface Learner<I, T> {
   learn(inputs: I, targets: T, key: StepKey): Promise<Lesson>;
   /** How the last batch was computed: 'traced' where the backend records nothing. */
   readonly last: 'recorded' | 'replayed' | 'refused' | 'traced' | undefined;
+  /** Whether steps are recorded and replayed: the backend in force can, and nothing stood in the way so far. */
+  readonly captures: boolean;
   /** Why the step cannot be replayed, where it cannot. */
   readonly refused: string | undefined;
   dispose(): void;
@@ -105,6 +107,9 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
     },
     get last() {
       return last;
+    },
+    get captures() {
+      return capture && refused === undefined && graphBackend() !== undefined;
     },
     get refused() {
       return refused;

@@ -70,6 +70,6 @@ export interface TrainSummary extends Place {
   readonly seconds: number; // of the run, before a resume too
   readonly samplesPerSecond: number; // samples / seconds spent in steps
   readonly checkpoint: string | undefined; // the last one's directory
-  readonly captured: boolean; // the last step was replayed from a recording, not traced
+  readonly captured: boolean; // steps were recorded once per shape of the batch and replayed, not traced each time
   readonly captureRefused: string | undefined; // why steps could not be recorded, where the backend can record
 }

@@ -156,7 +156,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   return {
     ...place(), stopped, reason, loss: state.lastLoss, best: state.best && bestOf(state.best), samples: state.samples, seconds,
     samplesPerSecond: state.busy > 0 ? state.samples / state.busy : 0, checkpoint: keeper.last,
-    captured: learner.last === 'replayed', captureRefused: learner.refused,
+    captured: learner.captures, captureRefused: learner.refused,
   };
 }
 

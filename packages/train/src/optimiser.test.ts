@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, CheckpointError, OptionsError, random, readSafetensors, writeSafetensors, type ParameterPoint } from '@espalier/core';
-import { adapter, scaler, tinyOneStream, toBeAllClose, toBeBitEqual, toLeakNothing, toRefuse, useCpu } from '@espalier/testing';
-import { beforeAll, expect, it } from 'vitest';
+import { adapter, scaler, tinyOneStream, toBeAllClose, toBeBitEqual, toLeakNothing, toRefuse, useCpu, useOnnx } from '@espalier/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { adam, adamW, sgd, type Method } from './methods.ts';
 import { optimiser } from './optimiser.ts';
 import { biasesAndNorms } from './weight-decay.ts';
-
-beforeAll(useCpu);
 
 /** The variables of a tiny adapted model, started anew for every use. */
 async function using<R>(f: (points: readonly ParameterPoint[]) => R | Promise<R>): Promise<R> {
@@ -57,100 +55,105 @@ const CASES: readonly [string, Method, (t: number, g: number, x: number, s: numb
   ['sgd with momentum and a penalty', sgd({ momentum: 0.9, weightDecay: 0.1 }), (_t, g, x, s) => (s[0] = 0.9 * s[0]! + g + 0.1 * x)],
 ];
 
-it.each(CASES)('%s follows its paper', async (_name, method, rule) => {
-  await using((points) => {
-    const start = points.map((p) => p.variable.dataSync().slice());
-    moved(method, points, [1, 2, 3, 4, 5]).dispose();
-    points.forEach((p, i) => toBeAllClose(p.variable.dataSync(), reference(Float32Array.from(start[i]!), p, 5, 0.01, rule), { relative: 1e-5, absolute: 1e-6 }, p.path));
-  });
-});
+describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_backend, use) => {
+  beforeAll(use);
+  afterAll(useCpu);
 
-it('moves the first step of Adam by the rate against the sign of the gradient, however large that is', async () => {
-  await using((points) => {
-    const p = points[0]!;
-    const before = p.variable.dataSync().slice();
-    moved(adam(), [p], [1], { rate: 0.5 }).dispose();
-    const expected = Float32Array.from(before, (x, i) => x - 0.5 * Math.sign(gradient(p, 1)[i]!));
-    toBeAllClose(p.variable, tf.tensor(expected, p.variable.shape), { relative: 1e-5 });
+  it.each(CASES)('%s follows its paper', async (_name, method, rule) => {
+    await using((points) => {
+      const start = points.map((p) => p.variable.dataSync().slice());
+      moved(method, points, [1, 2, 3, 4, 5]).dispose();
+      points.forEach((p, i) => toBeAllClose(p.variable.dataSync(), reference(Float32Array.from(start[i]!), p, 5, 0.01, rule), { relative: 1e-5, absolute: 1e-6 }, p.path));
+    });
   });
-});
 
-it('exempts from decay what the predicate names', async () => {
-  await using((points) => {
-    const gains = (p: ParameterPoint) => p.path.endsWith('.gain');
-    expect(points.filter(gains).length).toBeGreaterThan(0);
-    const start = new Map(points.map((p) => [p, p.variable.dataSync().slice()]));
-    const own = optimiser(adamW({ weightDecay: 0.5, exempt: gains }), points);
-    own.update(new Map(points.map((p) => [p.path, tf.zerosLike(p.variable)])), 0.1);
-    for (const p of points) toBeAllClose(p.variable.dataSync(), Float32Array.from(start.get(p)!, (x) => (gains(p) ? x : x * 0.95)), {}, p.path);
-    own.dispose();
+  it('moves the first step of Adam by the rate against the sign of the gradient, however large that is', async () => {
+    await using((points) => {
+      const p = points[0]!;
+      const before = p.variable.dataSync().slice();
+      moved(adam(), [p], [1], { rate: 0.5 }).dispose();
+      const expected = Float32Array.from(before, (x, i) => x - 0.5 * Math.sign(gradient(p, 1)[i]!));
+      toBeAllClose(p.variable, tf.tensor(expected, p.variable.shape), { relative: 1e-5 });
+    });
   });
-});
 
-it('biasesAndNorms names biases, gains and offsets by their last word', async () => {
-  await using(([p]) => {
-    const named = (path: string) => biasesAndNorms({ ...p!, path });
-    expect(['tune/joint.0.ffn.up.bias', 'tune/joint.0.ffn.norm.gamma', 'tune/head.norm.beta', 'offset/bias'].every(named)).toBe(true);
-    expect(['tune/joint.0.ffn.up.kernel', 'lora/joint.0.attention.query.a', 'tune/embed.words.table'].some(named)).toBe(false);
+  it('exempts from decay what the predicate names', async () => {
+    await using((points) => {
+      const gains = (p: ParameterPoint) => p.path.endsWith('.gain');
+      expect(points.filter(gains).length).toBeGreaterThan(0);
+      const start = new Map(points.map((p) => [p, p.variable.dataSync().slice()]));
+      const own = optimiser(adamW({ weightDecay: 0.5, exempt: gains }), points);
+      own.update(new Map(points.map((p) => [p.path, tf.zerosLike(p.variable)])), 0.1);
+      for (const p of points) toBeAllClose(p.variable.dataSync(), Float32Array.from(start.get(p)!, (x) => (gains(p) ? x : x * 0.95)), {}, p.path);
+      own.dispose();
+    });
   });
-});
 
-it('leaves a variable without a gradient alone: value, state and count', async () => {
-  await using(async (points) => {
-    const idle = points[1]!;
-    const before = idle.variable.dataSync().slice();
-    const own = moved(adamW({ weightDecay: 0.5 }), points, [1, 2, 3], { left: idle.path });
-    toBeBitEqual(idle.variable.dataSync(), before);
-    const state = await own.save();
-    expect(state.get(`count/${idle.path}`)!.data[0]).toBe(0);
-    expect(state.get(`count/${points[0]!.path}`)!.data[0]).toBe(3);
-    expect(state.get(`0.adam.mean/${idle.path}`)!.data.every((x) => x === 0)).toBe(true);
-    own.dispose();
+  it('biasesAndNorms names biases, gains and offsets by their last word', async () => {
+    await using(([p]) => {
+      const named = (path: string) => biasesAndNorms({ ...p!, path });
+      expect(['tune/joint.0.ffn.up.bias', 'tune/joint.0.ffn.norm.gamma', 'tune/head.norm.beta', 'offset/bias'].every(named)).toBe(true);
+      expect(['tune/joint.0.ffn.up.kernel', 'lora/joint.0.attention.query.a', 'tune/embed.words.table'].some(named)).toBe(false);
+    });
   });
-});
 
-it.each([['adamW', adamW()], ['momentum', sgd({ momentum: 0.9 })]])('%s goes on from a saved state bit for bit', async (_name, method) => {
-  const whole = await using((points) => {
-    moved(method, points, [1, 2, 3, 4]).dispose();
-    return points.map((p) => p.variable.dataSync().slice());
+  it('leaves a variable without a gradient alone: value, state and count', async () => {
+    await using(async (points) => {
+      const idle = points[1]!;
+      const before = idle.variable.dataSync().slice();
+      const own = moved(adamW({ weightDecay: 0.5 }), points, [1, 2, 3], { left: idle.path });
+      toBeBitEqual(idle.variable.dataSync(), before);
+      const state = await own.save();
+      expect(state.get(`count/${idle.path}`)!.data[0]).toBe(0);
+      expect(state.get(`count/${points[0]!.path}`)!.data[0]).toBe(3);
+      expect(state.get(`0.adam.mean/${idle.path}`)!.data.every((x) => x === 0)).toBe(true);
+      own.dispose();
+    });
   });
-  await using(async (points) => {
-    const first = moved(method, points, [1, 2]);
-    const file = writeSafetensors(await first.save());
-    first.dispose();
-    const second = optimiser(method, points);
-    second.load(readSafetensors(file).tensors);
-    moved(method, points, [3, 4], { own: second }).dispose();
-    points.forEach((p, i) => toBeBitEqual(p.variable.dataSync(), whole[i]!, p.path));
-  });
-});
 
-it('refuses a state that is not its own', async () => {
-  await using(async (points) => {
-    const own = optimiser(adamW(), points);
-    const state = new Map(await own.save());
-    const name = `0.adam.mean/${points[0]!.path}`;
-    const found = state.get(name)!;
-    await toRefuse(() => own.load(new Map([...state].filter(([key]) => key !== name)), 'x.safetensors'), CheckpointError, 'x.safetensors', name, 'missing');
-    await toRefuse(() => own.load(new Map([...state, ['0.adam.mean/other', found]])), CheckpointError, '0.adam.mean/other', 'no variable');
-    await toRefuse(() => own.load(new Map([...state, [name, { shape: [1], data: new Float32Array(1) }]])), CheckpointError, name, 'shape [1]');
-    own.dispose();
+  it.each([['adamW', adamW()], ['momentum', sgd({ momentum: 0.9 })]])('%s goes on from a saved state bit for bit', async (_name, method) => {
+    const whole = await using((points) => {
+      moved(method, points, [1, 2, 3, 4]).dispose();
+      return points.map((p) => p.variable.dataSync().slice());
+    });
+    await using(async (points) => {
+      const first = moved(method, points, [1, 2]);
+      const file = writeSafetensors(await first.save());
+      first.dispose();
+      const second = optimiser(method, points);
+      second.load(readSafetensors(file).tensors);
+      moved(method, points, [3, 4], { own: second }).dispose();
+      points.forEach((p, i) => toBeBitEqual(p.variable.dataSync(), whole[i]!, p.path));
+    });
   });
-});
 
-it('leaves no arrays behind', async () => {
-  await using((points) => toLeakNothing(() => moved(adamW(), points, [1, 2, 3]).dispose()));
-  await using(async (points) => {
-    const own = moved(adamW(), points, [1]);
-    await toLeakNothing(() => void moved(adamW(), points, [2, 3, 4], { own }));
-    await toLeakNothing(async () => own.load(await own.save()));
-    own.dispose();
+  it('refuses a state that is not its own', async () => {
+    await using(async (points) => {
+      const own = optimiser(adamW(), points);
+      const state = new Map(await own.save());
+      const name = `0.adam.mean/${points[0]!.path}`;
+      const found = state.get(name)!;
+      await toRefuse(() => own.load(new Map([...state].filter(([key]) => key !== name)), 'x.safetensors'), CheckpointError, 'x.safetensors', name, 'missing');
+      await toRefuse(() => own.load(new Map([...state, ['0.adam.mean/other', found]])), CheckpointError, '0.adam.mean/other', 'no variable');
+      await toRefuse(() => own.load(new Map([...state, [name, { shape: [1], data: new Float32Array(1) }]])), CheckpointError, name, 'shape [1]');
+      own.dispose();
+    });
   });
-});
 
-it('refuses options that it does not know or that make no sense', async () => {
-  const misspelt: object = { weightdecay: 0.1 };
-  await toRefuse(() => adamW(misspelt), OptionsError, 'adamW', "'weightdecay'", "'weightDecay'");
-  await toRefuse(() => adam({ beta1: 1 }), OptionsError, 'beta1');
-  await toRefuse(() => sgd({ momentum: -0.1 }), OptionsError, 'momentum');
+  it('leaves no arrays behind', async () => {
+    await using((points) => toLeakNothing(() => moved(adamW(), points, [1, 2, 3]).dispose()));
+    await using(async (points) => {
+      const own = moved(adamW(), points, [1]);
+      await toLeakNothing(() => void moved(adamW(), points, [2, 3, 4], { own }));
+      await toLeakNothing(async () => own.load(await own.save()));
+      own.dispose();
+    });
+  });
+
+  it('refuses options that it does not know or that make no sense', async () => {
+    const misspelt: object = { weightdecay: 0.1 };
+    await toRefuse(() => adamW(misspelt), OptionsError, 'adamW', "'weightdecay'", "'weightDecay'");
+    await toRefuse(() => adam({ beta1: 1 }), OptionsError, 'beta1');
+    await toRefuse(() => sgd({ momentum: -0.1 }), OptionsError, 'momentum');
+  });
 });

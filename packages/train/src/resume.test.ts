@@ -8,7 +8,7 @@ import { execPath } from 'node:process';
 import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { toBeBitEqual, useCpu } from '@espalier/testing';
+import { toBeBitEqual, useCpu, useOnnx } from '@espalier/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { EVERY, part, type Stack } from '../fixtures/resumable.ts';
 import { latestCheckpoint } from './checkpoint.ts';
@@ -34,6 +34,21 @@ function sameEnd(a: Ended, b: Ended): void {
   const { seconds: _s, samplesPerSecond: _p, checkpoint: _c, ...rest } = a.summary;
   expect(b.summary).toMatchObject(rest);
 }
+
+// In a recorded run the steps after a stop are recorded anew where the uninterrupted run replays.
+it.each<[Stack, number[]]>([['adamW', [3]], ['momentum', [4, 6]]])('on onnx: %s stopped at %j and resumed equals the uninterrupted run bit for bit', async (stack, stops) => {
+  await useOnnx();
+  try {
+    const [one, other] = [join(made.directory, `onnx-${stack}-whole`), join(made.directory, `onnx-${stack}-parts`)];
+    const whole = await part({ directory: one, stack });
+    expect(whole.summary).toMatchObject({ captured: true, captureRefused: undefined });
+    for (const stopAt of stops) await part({ directory: other, stack, stopAt });
+    sameEnd(whole, await part({ directory: other, stack }));
+    expect(await records(other)).toEqual(await records(one));
+  } finally {
+    await useCpu();
+  }
+});
 
 // Four epochs of ceil(4 / 3) = 2 updates: stops in the middle of an epoch, at its end before its evaluation, and again and again.
 it.each<[Stack, number[]]>([['adamW', [3]], ['adamW', [4]], ['momentum', [1, 3, 6]], ['momentum', [2, 4, 8]]])('%s stopped at %j and resumed equals the uninterrupted run bit for bit', async (stack, stops) => {
