@@ -1,4 +1,5 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { spawnEspalier, type JsonLine } from '@espalier/cli';
@@ -25,7 +26,9 @@ console.log('');
 
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
-const results = await inTurn(jobs, 2, async ({ backbone, method, out }) => {
+const WIDTH = 2; // trainings side by side, each on its share of the cores
+const threads = Math.max(1, Math.floor(availableParallelism() / WIDTH));
+const results = await inTurn(jobs, WIDTH, async ({ backbone, method, out }) => {
   const args = ['train', ...argumentsOf(backbone, method), '--out', out];
   const label = `${backbone} ${method.key}`;
   const show = thinned((line) => console.log(`  ${label.padEnd(16)} ${line}`));
@@ -49,7 +52,8 @@ console.log(`  npm run espalier -- predict --model ${join(values.out, `${best.ba
 function argumentsOf(backbone: string, method: Method): string[] {
   return [
     '--backbone', backbone, '--size', 'small', '--weights', `${backbone}-small`, '--data', DATA,
-    '--limit-train', '2000', '--limit-eval', '400', '--epochs', '3', '--batch-size', '16', '--seed', '0', ...method.args,
+    '--limit-train', '2000', '--limit-eval', '400', '--epochs', '3', '--batch-size', '16', '--seed', '0',
+    '--threads', String(threads), ...method.args,
   ];
 }
 

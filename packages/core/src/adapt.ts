@@ -3,6 +3,7 @@ import { Account, type CostRow } from './account.ts';
 import { addDecisions, differentiate } from './differentiate.ts';
 import { didYouMean, EspalierError, RefusedError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
+import { denseGradient } from './gradient.ts';
 import { hostOf } from './host.ts';
 import { learnerOf, type Learner, type LearnerOptions } from './learner.ts';
 import { evaluate } from './ops.ts';
@@ -109,12 +110,14 @@ export class Adapted<I> {
     try {
       const { trainable } = this;
       const leaves = [...step.shared.leaves.values()];
-      const found = differentiate(
-        step, () => this.model.forward(inputs, step), (output) => loss(output, step), trainable.map((p) => p.variable), leaves, options.prefix !== false,
-      );
+      const found = differentiate(step, {
+        forward: () => this.model.forward(inputs, step), loss: (output) => loss(output, step), variables: trainable.map((p) => p.variable), leaves,
+        prefix: options.prefix !== false, rows: false,
+      });
       const { output, losses, observed } = found;
-      const gradients = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
-      addDecisions(gradients, leaves, found.leafGradients);
+      const all = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
+      addDecisions(all, leaves, found.leafGradients);
+      const gradients = new Map([...all].map(([path, g]) => [path, denseGradient(g)]));
       const dispose = () => tf.dispose([found.loss, output, ...losses.values(), ...gradients.values()]);
       return { loss: found.loss, losses, output, gradients, observed, dispose };
     } finally {

@@ -12,7 +12,7 @@ export interface SelectedBackend {
 }
 
 export interface BackendOptions {
-  /** Threads of the onnx backend; default 'auto': one for small graphs, all cores for others. */
+  /** Threads of the onnx backend, where that is taken; default 'auto': one for small graphs, all cores for others. */
   readonly threads?: number | 'auto';
 }
 
@@ -34,7 +34,7 @@ export async function selectBackend(choice: string = 'auto', { threads = 'auto' 
   if (!wanted.length) throw new EspalierError(`no backend '${asked}'.${didYouMean(asked, NAMES)} There are auto, ${NAMES.join(', ')}.`);
   const skipped: { name: BackendName; reason: string }[] = [];
   for (const name of wanted) {
-    const reason = await start(name, threads);
+    const reason = await start(name, threads, asked === 'auto');
     if (reason === undefined) return { name, skipped };
     skipped.push({ name, reason });
   }
@@ -42,8 +42,8 @@ export async function selectBackend(choice: string = 'auto', { threads = 'auto' 
 }
 
 /** Starts a backend; says why when it cannot. */
-async function start(name: BackendName, threads: number | 'auto'): Promise<string | undefined> {
-  if (threads !== 'auto' && !name.startsWith('onnx')) return `threads cannot be set here (asked for ${threads}), only for onnx`;
+async function start(name: BackendName, threads: number | 'auto', automatic: boolean): Promise<string | undefined> {
+  if (threads !== 'auto' && !automatic && !name.startsWith('onnx')) return `threads cannot be set here (asked for ${threads}), only for onnx`;
   try {
     if (name === 'onnx' || name === 'onnx-eager') {
       await registerOnnx(name, threads);

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { addGradients, gradientTensors, type Gradient, type RowGradient } from './gradient.ts';
 import { evaluate } from './ops.ts';
 import { observe } from './prefix.ts';
 import type { Leaf, Step } from './step.ts';
@@ -9,21 +10,36 @@ export interface Differentiated {
   readonly loss: tf.Scalar; // the task's and all auxiliary losses
   readonly losses: ReadonlyMap<string, tf.Tensor>; // 'task' and what plugins added
   readonly output: tf.Tensor;
-  readonly gradients: readonly (tf.Tensor | undefined)[]; // of the variables, in their order; undefined where the loss does not reach
+  readonly gradients: readonly (Gradient | undefined)[]; // of the variables, in their order; undefined where the loss does not reach
   readonly leafGradients: readonly (tf.Tensor | undefined)[]; // of the decisions
   readonly observed: number; // sources and blocks computed outside the gradient
 }
 
+export interface Differentiation {
+  readonly forward: () => Value;
+  readonly loss: (output: tf.Tensor) => tf.Scalar;
+  readonly variables: readonly tf.Variable[];
+  readonly leaves: readonly Leaf[];
+  readonly prefix: boolean; // run what nothing trainable touches outside the gradient
+  readonly rows: boolean; // gradients of tables as the rows that were read
+}
+
 /** Phases observe and learn: what nothing trainable touches runs off the tape, then loss and gradients. */
-export function differentiate(
-  step: Step,
-  forward: () => Value,
-  loss: (output: tf.Tensor) => tf.Scalar,
-  variables: readonly tf.Variable[],
-  leaves: readonly Leaf[],
-  prefix: boolean,
-): Differentiated {
+export function differentiate(step: Step, { forward, loss, variables, leaves, prefix, rows }: Differentiation): Differentiated {
   const observed = prefix ? observe(step, forward).size : 0;
+  // tfjs looks at this list after the forward pass, which may add to it: what rows of a table were read is known only then.
+  const sources: tf.Tensor[] = [...variables, ...leaves.map((l) => l.value)];
+  const read: { readonly table: tf.Variable; readonly index: tf.Tensor1D }[] = [];
+  const own = new Set<tf.Tensor>(variables);
+  step.shared.tables = !rows ? undefined : {
+    read: (table, index) => {
+      if (!own.has(table)) return undefined;
+      const leaf = tf.keep(tf.zeros([index.shape[0], table.shape[1]!]));
+      sources.push(leaf);
+      read.push({ table, index: tf.keep(tf.add(index, tf.scalar(0, 'int32'))) }); // a new array: the caller's own may be gone by then
+      return leaf;
+    },
+  };
   const held: { output?: tf.Tensor; losses: Map<string, tf.Tensor> } = { losses: new Map() };
   const { value, grads } = tf.engine().gradients(
     () => {
@@ -34,25 +50,37 @@ export function differentiate(
       for (const [name, x] of step.shared.losses) held.losses.set(name, tf.keep(x.clone()));
       return [...step.shared.losses.values()].reduce<tf.Scalar>((total, x) => tf.add(total, tf.reshape(x, [])), task);
     },
-    [...variables, ...leaves.map((l) => l.value)],
+    sources,
     undefined,
     true,
   );
   // tfjs types every gradient as present; with allowNoGradients one that nothing reaches is missing.
   const found = (grads as readonly (tf.Tensor | null | undefined)[]).map((g) => g ?? undefined);
-  const n = variables.length;
-  return { loss: value, losses: held.losses, output: held.output!, gradients: found.slice(0, n), leafGradients: found.slice(n), observed };
+  const [n, m] = [variables.length, leaves.length];
+  step.shared.tables = undefined;
+  tf.dispose(sources.slice(n + m));
+  const gradients: (Gradient | undefined)[] = found.slice(0, n);
+  read.forEach(({ table, index }, i) => {
+    const rows = found[n + m + i];
+    if (!rows) return index.dispose();
+    const at = variables.indexOf(table);
+    const before = gradients[at];
+    const one: RowGradient = { index, rows: rows as tf.Tensor2D, shape: table.shape }; // as its leaf was
+    gradients[at] = before ? addGradients(before, one) : one;
+    if (before) tf.dispose([...gradientTensors(before), ...gradientTensors(one)]);
+  });
+  return { loss: value, losses: held.losses, output: held.output!, gradients, leafGradients: found.slice(n, n + m), observed };
 }
 
 /** Adds the gradients that decisions hand to the variables behind them; takes what it is given over. */
-export function addDecisions(gradients: Map<string, tf.Tensor>, leaves: readonly Leaf[], leafGradients: readonly (tf.Tensor | undefined)[]): void {
+export function addDecisions(gradients: Map<string, Gradient>, leaves: readonly Leaf[], leafGradients: readonly (tf.Tensor | undefined)[]): void {
   leaves.forEach((leaf, i) => {
     const dy = leafGradients[i];
     if (!dy) return;
     for (const [name, g] of Object.entries(tf.tidy(() => leaf.backward(dy)))) {
       const before = gradients.get(name);
-      gradients.set(name, before ? tf.add(before, g) : g);
-      if (before) tf.dispose([before, g]);
+      gradients.set(name, before ? addGradients(before, g) : g);
+      if (before) tf.dispose([...gradientTensors(before), g]);
     }
     dy.dispose();
   });

@@ -4,6 +4,7 @@ export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, Opt
 export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
 export { graphBackend, type GraphBackend } from './engine.ts';
+export { addGradients, denseGradient, gradientTensors, isRowGradient, multiplyGradient, squaredNormOf, type Gradient, type RowGradient } from './gradient.ts';
 export { isolate } from './isolate.ts';
 export type { Feeder, StepKey } from './feed.ts';
 export type { Learner, LearnerOptions, Lesson } from './learner.ts';

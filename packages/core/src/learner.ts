@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Adapted } from './adapt.ts';
 import { addDecisions, differentiate } from './differentiate.ts';
 import { graphBackend, type CapturedStep } from './engine.ts';
+import { gradientTensors, isRowGradient, squaredNormOf, type Gradient } from './gradient.ts';
 import type { Feeder, StepKey } from './feed.ts';
 import { finish, startStep, type Leaf, type Step } from './step.ts';
 import { tensorsIn } from './tree.ts';
@@ -22,7 +23,8 @@ export interface Lesson {
   /** What `scalars` holds: 'loss', 'losses.task' and others, 'score', and 'squaredNorm' of all gradients where no decision adds to them. */
   readonly names: readonly string[];
   readonly scalars: tf.Tensor1D;
-  readonly gradients: ReadonlyMap<string, tf.Tensor>; // by variable; one that the loss does not reach is missing
+  /** By variable; one that the loss does not reach is missing. That of an embedding table is the rows that were read. */
+  readonly gradients: ReadonlyMap<string, Gradient>;
   dispose(): void;
 }
 
@@ -41,7 +43,7 @@ export interface Learner<I, T> {
 /** What the results of a recorded step are, in their order. */
 interface Layout {
   readonly names: readonly string[];
-  readonly paths: readonly string[]; // of the variables that have a gradient
+  readonly paths: readonly (readonly [path: string, rowsOf: readonly number[] | undefined])[]; // variables that have a gradient; the table's shape where it is rows
   readonly leaves: readonly boolean[]; // which decisions have one
 }
 
@@ -61,15 +63,18 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
     try {
       const leaves = [...step.shared.leaves.values()];
       const trainable = adapted.trainable;
-      const d = differentiate(step, () => adapted.model.forward(inputs, step), (output) => loss(output, targets, step), trainable.map((p) => p.variable), leaves, prefix);
+      const d = differentiate(step, {
+        forward: () => adapted.model.forward(inputs, step), loss: (output) => loss(output, targets, step), variables: trainable.map((p) => p.variable), leaves,
+        prefix, rows: true,
+      });
       const scalars = new Map<string, tf.Tensor>([['loss', d.loss], ...[...d.losses].map(([name, x]) => [`losses.${name}`, x] as const)]);
       if (score) scalars.set('score', score(d.output, targets));
       const gradients = trainable.flatMap((p, i) => (d.gradients[i] ? [[p.path, d.gradients[i]] as const] : []));
-      if (!leaves.length) scalars.set('squaredNorm', squaredNorm(gradients.map(([, g]) => g)));
-      layouts.set(signature, { names: [...scalars.keys()], paths: gradients.map(([path]) => path), leaves: leaves.map((_, i) => d.leafGradients[i] !== undefined) });
+      if (!leaves.length) scalars.set('squaredNorm', gradients.length ? tf.addN(gradients.map(([, g]) => squaredNormOf(g))) : tf.scalar(0));
+      layouts.set(signature, { names: [...scalars.keys()], paths: gradients.map(([path, g]) => [path, isRowGradient(g) ? g.shape : undefined]), leaves: leaves.map((_, i) => d.leafGradients[i] !== undefined) });
       const row = tf.concat([...scalars.values()].map((x) => tf.reshape(x, [1])));
       tf.dispose([d.output, ...scalars.values()]);
-      return [row, ...gradients.map(([, g]) => g), ...d.leafGradients.flatMap((g) => (g ? [g] : []))];
+      return [row, ...gradients.flatMap(([, g]) => gradientTensors(g)), ...d.leafGradients.flatMap((g) => (g ? [g] : []))];
     } finally {
       if (!begun) finish(step);
     }
@@ -119,16 +124,14 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
 }
 
 function lessonOf(results: readonly tf.Tensor[], { names, paths, leaves: reached }: Layout, leaves: readonly Leaf[]): Lesson {
-  const [scalars, ...rest] = results;
-  const gradients = new Map(paths.map((path, i) => [path, rest[i]!]));
-  let next = paths.length;
-  addDecisions(gradients, leaves, reached.map((has) => (has ? rest[next++] : undefined)));
-  const row = scalars as tf.Tensor1D; // one number per name
-  return { names, scalars: row, gradients, dispose: () => tf.dispose([row, ...gradients.values()]) };
+  const rest = results.values();
+  const next = (): tf.Tensor => rest.next().value!; // as many as the layout says
+  const scalars = next() as tf.Tensor1D; // one number per name
+  const gradients = new Map<string, Gradient>();
+  for (const [path, shape] of paths) gradients.set(path, shape ? { index: next() as tf.Tensor1D, rows: next() as tf.Tensor2D, shape } : next());
+  addDecisions(gradients, leaves, reached.map((has) => (has ? next() : undefined)));
+  return { names, scalars, gradients, dispose: () => tf.dispose([scalars, ...[...gradients.values()].flatMap(gradientTensors)]) };
 }
-
-const squaredNorm = (gradients: readonly tf.Tensor[]): tf.Tensor =>
-  gradients.length ? tf.addN(gradients.map((g) => tf.sum(tf.square(g)))) : tf.scalar(0);
 
 /** Everything about a tree but the values of its arrays: its keys, shapes, types, and what is no array. */
 const signatureOf = (tree: unknown): string =>

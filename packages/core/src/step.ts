@@ -55,6 +55,13 @@ export interface Shared extends Required<Pick<StepOptions, 'training' | 'seed' |
   readonly born: number; // ids of tensors made in this step are at least this
   readonly isolated: boolean; // what is read inside is given as arguments
   prefix: Prefix | undefined;
+  tables: Tables | undefined;
+}
+
+/** Trainable tables whose gradient is wanted as the rows that were read. */
+export interface Tables {
+  /** A leaf [N, D] whose gradient is that of the rows read at an index [N]; undefined for a table that is not one of them. */
+  read(table: tf.Variable, index: tf.Tensor1D): tf.Tensor | undefined;
 }
 
 interface State {
@@ -117,11 +124,22 @@ export class Step {
 
   /** Rows of a table; [B, T] -> [B, T, D]. A padding row gets no gradient. */
   embed(point: EmbeddingPoint, ids: tf.Tensor): Value {
-    const rows = embed(this.weight(point).table, ids);
+    const rows = this.rowsOf(this.weight(point).table, ids);
     const frozen = !this.table.weights[point.id] || currentTape() === undefined;
     if (point.padding === undefined || frozen) return rows;
     const counts = tf.cast(tf.notEqual(tf.expandDims(ids, -1), point.padding), 'float32'); // [B, T, 1]
     return rows instanceof Dual ? new Dual(scaleGradient(rows.primal, counts), scaleGradient(rows.tangent, counts)) : scaleGradient(rows, counts);
+  }
+
+  private rowsOf(table: Value, ids: tf.Tensor): Value {
+    const { tables, isolated } = this.shared;
+    if (!tables || isolated || !(table instanceof tf.Variable) || currentTape() === undefined) return embed(table, ids);
+    const index: tf.Tensor1D = tf.reshape(ids, [-1]);
+    const leaf = tables.read(table, index);
+    if (!leaf) return embed(table, ids);
+    // The table stands outside of the gradient, which ends at the leaf: it is never as large as the table.
+    const op = tf.customGrad(() => ({ value: tf.gather(table, index), gradFunc: (dy: tf.Tensor) => dy }));
+    return reshape(op(leaf), [...ids.shape, table.shape[1]!]);
   }
 
   /** Inverted dropout while training, keyed by (seed, step, sample, place, pass); the identity otherwise. */
@@ -327,7 +345,7 @@ export function startStep(plan: Plan, inputs: unknown, batch: number, options: S
   if (samples.length !== batch) throw new Error(`${samples.length} sample ids for a batch of ${batch}`);
   const shared: Shared = {
     plan, inputs, batch, training, seed, step, recompute, samples, observe, account, feed,
-    slots: new Map(), memo: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined,
+    slots: new Map(), memo: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined, tables: undefined,
   };
   return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined });
 }

@@ -1,9 +1,10 @@
+import { squaredNormOf, type Gradient } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 
 /** sum over all arrays of |g|^2, left on the backend so that one read can serve it and the loss; a scalar. */
-export const squaredNorm = (gradients: Iterable<tf.Tensor>): tf.Scalar =>
+export const squaredNorm = (gradients: Iterable<Gradient>): tf.Scalar =>
   tf.tidy(() => {
-    const each = [...gradients].map((g): tf.Tensor => tf.sum(tf.square(g)));
+    const each = [...gradients].map(squaredNormOf);
     return each.length ? tf.reshape<tf.Rank.R0>(tf.addN(each), []) : tf.scalar(0);
   });
 

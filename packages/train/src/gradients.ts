@@ -1,4 +1,4 @@
-import type { Lesson } from '@espalier/core';
+import { addGradients, gradientTensors, multiplyGradient, type Gradient, type Lesson } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { squaredNorm } from './clip.ts';
 
@@ -12,7 +12,7 @@ export interface Report {
 
 /** The gradients of one step, gathered over one or more batches. They are sums: multiply by `scale` for the mean over samples. */
 export interface Gathering {
-  readonly gradients: ReadonlyMap<string, tf.Tensor>;
+  readonly gradients: ReadonlyMap<string, Gradient>;
   readonly scale: number;
   /** Takes a batch's part over, weighted. */
   add(lesson: Lesson, weight: number): void;
@@ -23,15 +23,18 @@ export interface Gathering {
 
 /** Gathers the sum over batches of weight x. With the number of samples as weight the mean equals that of one big batch. */
 export function gathering(): Gathering {
-  const gradients = new Map<string, tf.Tensor>();
+  const gradients = new Map<string, Gradient>();
   let scalars: tf.Tensor | undefined; // in the order of `names`
   let names: readonly string[] = [];
   let lessons = 0;
   let total = 0;
-  const weighted = (before: tf.Tensor | undefined, x: tf.Tensor, weight: number): tf.Tensor => {
+  const weighted = (before: Gradient | undefined, x: Gradient, weight: number): Gradient => {
     if (!before && weight === 1) return x; // one batch alone is taken as it is
-    const sum = tf.tidy(() => (before ? tf.add(before, tf.mul(x, weight)) : tf.mul(x, weight)));
-    tf.dispose([x, ...(before ? [before] : [])]);
+    const part = multiplyGradient(x, weight);
+    tf.dispose(gradientTensors(x));
+    if (!before) return part;
+    const sum = addGradients(before, part);
+    tf.dispose([...gradientTensors(before), ...gradientTensors(part)]);
     return sum;
   };
   return {
@@ -44,7 +47,7 @@ export function gathering(): Gathering {
       total += weight;
       for (const [name, g] of lesson.gradients) gradients.set(name, weighted(gradients.get(name), g, weight));
       names = lesson.names;
-      scalars = weighted(scalars, lesson.scalars, weight);
+      scalars = weightedSum(scalars, lesson.scalars, weight);
     },
     report: async () => {
       // The norm of a sum is not the sum of norms: only one batch alone can bring its own.
@@ -57,6 +60,13 @@ export function gathering(): Gathering {
       const norm = Math.sqrt(values[own >= 0 ? own : names.length]!) / total;
       return { loss: mean.get('loss')!, losses: Object.fromEntries(losses), score: mean.get('score'), norm };
     },
-    dispose: () => tf.dispose([...gradients.values(), ...(scalars ? [scalars] : [])]),
+    dispose: () => tf.dispose([...[...gradients.values()].flatMap(gradientTensors), ...(scalars ? [scalars] : [])]),
   };
+}
+
+/** before + weight x; takes both over. */
+function weightedSum(before: tf.Tensor | undefined, x: tf.Tensor, weight: number): tf.Tensor {
+  const sum = tf.tidy(() => (before ? tf.add(before, tf.mul(x, weight)) : tf.mul(x, weight)));
+  tf.dispose([x, ...(before ? [before] : [])]);
+  return sum;
 }

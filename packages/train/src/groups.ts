@@ -1,5 +1,4 @@
-import { didYouMean, EspalierError, OptionsError, type ParameterPoint } from '@espalier/core';
-import type * as tf from '@tensorflow/tfjs';
+import { didYouMean, EspalierError, OptionsError, type Gradient, type ParameterPoint } from '@espalier/core';
 import { z } from 'zod';
 import type { Method } from './methods.ts';
 import { optimiser, type NamedArrays, type Optimiser } from './optimiser.ts';
@@ -24,7 +23,7 @@ export interface Groups {
   /** What determines the numbers, as plain data. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** Moves the variables for update `step` of `total` and gives the rates it used, by group. */
-  update(gradients: ReadonlyMap<string, tf.Tensor>, step: number, total: number, scale: number): Readonly<Record<string, number>>;
+  update(gradients: ReadonlyMap<string, Gradient>, step: number, total: number, scale: number): Readonly<Record<string, number>>;
   save(): Promise<NamedArrays>;
   load(arrays: NamedArrays, file: string): void;
   dispose(): void;

@@ -1,5 +1,4 @@
-import { EspalierError } from '@espalier/core';
-import type * as tf from '@tensorflow/tfjs';
+import { EspalierError, isRowGradient, type Gradient } from '@espalier/core';
 
 /** A loss or gradient that is not a number. The variables are as they were before that step. */
 export class NonFiniteError extends EspalierError {
@@ -17,9 +16,9 @@ export class NonFiniteError extends EspalierError {
 }
 
 /** The first array with an entry that is not finite, by name and entry; undefined when all are finite. Reads every array. */
-export async function firstNonFinite(arrays: ReadonlyMap<string, tf.Tensor>): Promise<{ name: string; found: string } | undefined> {
-  for (const [name, t] of arrays) {
-    const values = await t.data();
+export async function firstNonFinite(arrays: ReadonlyMap<string, Gradient>): Promise<{ name: string; found: string } | undefined> {
+  for (const [name, g] of arrays) {
+    const values = await (isRowGradient(g) ? g.rows : g).data();
     const at = values.findIndex((x) => !Number.isFinite(x));
     if (at >= 0) return { name, found: `${values[at]} at entry ${at}` };
   }

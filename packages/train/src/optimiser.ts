@@ -1,4 +1,4 @@
-import { CheckpointError, graphBackend, type GraphBackend, type ParameterPoint, type StoredTensor } from '@espalier/core';
+import { CheckpointError, denseGradient, graphBackend, isRowGradient, type Gradient, type GraphBackend, type ParameterPoint, type StoredTensor } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import type { Method } from './methods.ts';
 
@@ -13,7 +13,7 @@ interface State {
 /** Moves variables by their gradients. It owns its state, not the variables. */
 export interface Optimiser {
   /** value <- value - chain(scale gradient). A variable without a gradient is left alone: it neither moves nor decays, and its count stands. */
-  update(gradients: ReadonlyMap<string, tf.Tensor>, rate: number, scale?: number): void;
+  update(gradients: ReadonlyMap<string, Gradient>, rate: number, scale?: number): void;
   /** The state by name: `count/VARIABLE` (int32) and `TRANSFORM.SLOT/VARIABLE` (float32, the variable's shape). */
   save(): Promise<NamedArrays>;
   /** Takes a saved state over. @throws CheckpointError naming an array that is missing, unknown or of another shape. */
@@ -27,10 +27,11 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
   const zero = ({ shape }: tf.Tensor) => chain.map((t) => t.slots.map(() => tf.tidy(() => tf.keep(tf.zeros(shape)))));
   const states = new Map(points.map((p): [string, State] => [p.path, { count: 0, slots: zero(p.variable) }]));
 
-  const move = (at: ParameterPoint, gradient: tf.Tensor, rate: number, scale: number): void => {
+  const move = (at: ParameterPoint, given: Gradient, rate: number, scale: number): void => {
     const state = states.get(at.path)!;
     const count = state.count + 1;
     const slots = tf.tidy(() => {
+      const gradient = denseGradient(given);
       let update = scale === 1 ? gradient : tf.mul(gradient, scale);
       const next = chain.map((transform, i) => {
         const changed = transform.apply({ at, update, value: at.variable, slots: state.slots[i]!, count, rate });
@@ -45,17 +46,18 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
   };
 
   /** `move` in place: every stretch of the arrays goes through the whole chain while it is in the processor's cache. */
-  const moveOnHost = (engine: GraphBackend, at: ParameterPoint, gradient: tf.Tensor, rate: number, scale: number): void => {
+  const moveOnHost = (engine: GraphBackend, at: ParameterPoint, gradient: Gradient, rate: number, scale: number): void => {
     const state = states.get(at.path)!;
     const count = ++state.count;
-    const given = engine.values(gradient);
+    const read = readerOf(engine, gradient);
     const value = engine.writable(at.variable);
     const slots = state.slots.map((own) => own.map((t) => engine.writable(t)));
     const scratch = new Float32Array(Math.min(STRETCH, value.length));
     for (let from = 0; from < value.length; from += STRETCH) {
       const to = Math.min(from + STRETCH, value.length);
       const update = scratch.subarray(0, to - from);
-      for (let i = 0; i < update.length; i++) update[i] = given[from + i]! * scale;
+      read(from, update);
+      for (let i = 0; i < update.length; i++) update[i]! *= scale;
       const here = value.subarray(from, to);
       chain.forEach((t, i) => t.applyOnHost({ at, update, value: here, slots: slots[i]!.map((s) => s.subarray(from, to)), count, rate }));
       for (let i = 0; i < update.length; i++) here[i]! -= update[i]!;
@@ -115,6 +117,26 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
       for (const { slots } of states.values()) tf.dispose(slots.flat());
       states.clear();
     },
+  };
+}
+
+/** Reads stretches of a gradient; of one that is rows without ever forming an array of the table's size. */
+function readerOf(engine: GraphBackend, gradient: Gradient): (from: number, into: Float32Array) => void {
+  if (!isRowGradient(gradient)) {
+    const all = engine.values(gradient);
+    return (from, into) => into.set(all.subarray(from, from + into.length));
+  }
+  const rows = engine.values(gradient.rows);
+  const width = gradient.shape[1]!;
+  const places = new Map<number, number[]>(); // of the table's rows among those that were read
+  gradient.index.dataSync().forEach((row, i) => places.set(row, [...(places.get(row) ?? []), i]));
+  return (from, into) => {
+    into.fill(0);
+    for (let row = Math.floor(from / width); row * width < from + into.length; row++)
+      for (const place of places.get(row) ?? []) {
+        const [begin, end] = [Math.max(from, row * width), Math.min(from + into.length, (row + 1) * width)];
+        for (let i = begin; i < end; i++) into[i - from]! += rows[(place - row) * width + i]!;
+      }
   };
 }
 

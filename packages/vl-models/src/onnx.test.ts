@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, random } from '@espalier/core';
+import { adapt, denseGradient, random } from '@espalier/core';
 import { lora } from '@espalier/lora';
 import { testPlugin, useCpu, useOnnx } from '@espalier/testing';
 import { tune } from '@espalier/tune';
@@ -43,7 +43,7 @@ describe.each(['vl-bert', 'lxmert'])('%s', (name) => {
       found.push(...lesson.scalars.dataSync());
       for (const [path, g] of lesson.gradients) {
         const { variable } = adapted.parameters.get(path)!;
-        tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(g, 0.1))));
+        tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(denseGradient(g), 0.1))));
       }
       lesson.dispose();
       tf.dispose([targets, ...Object.values(Object(inputs)).filter((x): x is tf.Tensor => x instanceof tf.Tensor)]);
