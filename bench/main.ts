@@ -8,6 +8,8 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
     await selectBackend();
     await (await import('./hooks.ts')).hooks();
   },
+  engine: async (args) => (await import('./engine/main.ts')).engine(args),
+  ops: async (args) => (await import('./ops.ts')).ops(args),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
 };
 

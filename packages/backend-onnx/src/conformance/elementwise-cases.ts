@@ -52,11 +52,17 @@ const binary: readonly [string, (a: tf.Tensor, b: tf.Tensor) => tf.Tensor][] = [
   ['less', tf.less], ['lessEqual', tf.lessEqual], ['floorDiv', tf.floorDiv], ['mod', tf.mod],
 ];
 
+/** NaN and the edges, but -0: the operator that keeps NaN (Where) makes 0 of it. */
+const edges = [NaN, Infinity, -Infinity, 0, 1, -1, 0.5];
+/** Often enough to meet vector code and its remainder alike. */
+const manyEdges = exactly(Array.from({ length: 67 }, (_, i) => edges[i % edges.length]!));
+
 const one = (name: string, x: OpCase['inputs'][number], f: OpCase['f']): OpCase => ({ name, inputs: [x], f });
 
 export const elementwiseCases: readonly OpCase[] = [
   ...exact.map(([name, f, truth, x]): OpCase => ({ name, inputs: [x], f, truth })),
   { name: 'acosh', inputs: [exactly([1, 1.5, 2, 10])], f: tf.acosh, truth: Math.acosh },
+  ...[...exact, ['acosh', tf.acosh] as const].filter(([name]) => !name.includes(' ')).map(([name, f]) => one(`${name} of NaN and edges`, manyEdges, f)),
   ...unary.map(([name, f]) => one(name, floats([2, 3, 4]), f)),
   ...unary.filter(([name]) => name !== 'selu').map(([name, f]) => one(`${name} of awkward numbers`, awkward, f)),
   ...unary.filter(([name]) => onIntegers.includes(name)).map(([name, f]) => one(`${name} of integers`, ints([5]), f)),
@@ -65,6 +71,8 @@ export const elementwiseCases: readonly OpCase[] = [
   ...binary.map(([name, f]): OpCase => ({ name: `${name}, broadcast`, inputs: [floats([2, 3, 4]), floats([3, 1], 1)], f })),
   ...binary.map(([name, f]): OpCase => ({ name: `${name} of integers`, inputs: [ints([3, 4]), exactly([1, 2, 3, 4], [4], 'int32')], f })),
   ...binary.slice(0, 6).map(([name, f]): OpCase => ({ name: `${name} of awkward numbers`, inputs: [awkward, exactly([2], [1])], f })),
+  ...binary.map(([name, f]): OpCase => ({ name: `${name} of every two edges`, inputs: [exactly(edges, [7, 1]), exactly(edges, [1, 7])], f })),
+  ...binary.map(([name, f]): OpCase => ({ name: `${name} of NaN on either side`, inputs: [exactly([NaN, 1, NaN, 2]), exactly([1, NaN, NaN, 1])], f })),
   { name: 'mixed types', inputs: [ints([3]), floats([3])], f: tf.add },
   { name: 'scalars', inputs: [exactly([2], []), exactly([3], [])], f: tf.mul },
   { name: 'rank 5 with rank 3', inputs: [floats([2, 1, 3, 1, 2]), floats([3, 4, 1], 1)], f: (a, b) => tf.add(a!, b!) },

@@ -50,8 +50,12 @@ const log1p: Emit = (g, [x], out) => {
   g.into(out, 'Where', [same, x!, g.node('Mul', [g.node('Log', [u]), g.node('Div', [x!, d])])]);
 };
 
-/** max(a, b) or min(a, b) of floats, NaN where either is, as Math.max; ONNX Runtime keeps it in one of the places only. */
-const extreme = (op: 'Greater' | 'Less'): Emit => (g, [a, b], out) => g.into(out, 'Where', [g.node('Or', [g.node(op, [a!, b!]), g.node('IsNaN', [a!])]), a!, b!]);
+/** The larger or smaller of two, NaN where either is, as Math.max: ONNX Runtime's own keeps NaN on one side only. Integers have none. */
+function extreme(kernel: string, wins: 'Greater' | 'Less', onIntegers: 'Max' | 'Min'): Emitter {
+  const floats = binary(kernel, (g, [a, b], out) => g.into(out, 'Where', [g.node('Or', [g.node(wins, [a!, b!]), g.node('IsNaN', [a!])]), a!, b!]), ['float32']);
+  const ints = binary(kernel, direct(onIntegers), ['int32']);
+  return (call) => floats(call) ?? ints(call);
+}
 
 /** The root of infinity is infinity: ONNX Runtime's vectorised root makes NaN of it. */
 const sqrt: Emit = (g, [x], out) => g.into(out, 'Where', [g.node('Equal', [x!, g.float(Infinity)]), x!, g.node('Sqrt', [x!])]);
@@ -118,8 +122,8 @@ export const elementwise: EmitterTable = {
   Multiply: binary('Multiply', direct('Mul')),
   RealDiv: binary('RealDiv', direct('Div'), ['float32']),
   Pow: binary('Pow', direct('Pow'), ['float32']),
-  Maximum: (call) => (call.inputs['a']?.dtype === 'float32' ? binary('Maximum', extreme('Greater'), ['float32']) : binary('Maximum', direct('Max'), ['int32']))(call),
-  Minimum: (call) => (call.inputs['a']?.dtype === 'float32' ? binary('Minimum', extreme('Less'), ['float32']) : binary('Minimum', direct('Min'), ['int32']))(call),
+  Maximum: extreme('Maximum', 'Greater', 'Max'),
+  Minimum: extreme('Minimum', 'Less', 'Min'),
   SquaredDifference: binary('SquaredDifference', (g, i, o) => {
     const d = g.node('Sub', i);
     g.into(o, 'Mul', [d, d]);

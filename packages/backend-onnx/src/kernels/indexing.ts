@@ -93,13 +93,16 @@ const oneHot: Emitter = ({ inputs: { indices }, attrs }) => {
   return {
     key: `OneHot ${depth} ${on} ${off} ${dtype}`, inputs: [indices], outputs: [{ shape: [...indices.shape, depth], dtype }],
     emit: (g, [i], o) => {
+      const scalar = indices.shape.length === 0; // ONNX has no one-hot of a scalar
+      const at = scalar ? g.node('Unsqueeze', [i!, g.ints([0])]) : i!;
       const size = g.constant({ type: 'int32', dims: [1], data: Int32Array.of(depth) });
-      const flat = g.node('Reshape', [i!, g.ints([-1])]); // ONNX has no one-hot of a scalar
-      const inside = g.node('Where', [g.node('Less', [flat, g.scalar(0, 'int32')]), g.scalar(depth, 'int32'), flat]);
+      const inside = g.node('Where', [g.node('Less', [at, g.scalar(0, 'int32')]), g.scalar(depth, 'int32'), at]);
       const values = g.constant({ type: 'float32', dims: [2], data: Float32Array.of(off, on) });
       // Floats are the one element type that ONNX Runtime has with 32-bit indices.
-      if (dtype === 'float32') g.into(o, 'OneHot', [inside, size, values], { axis: -1 });
-      else g.into(o, 'Cast', [g.node('OneHot', [inside, size, values], { axis: -1 })], { to: dtype === 'int32' ? 6 : 9 });
+      const rows = g.node('OneHot', [inside, size, values], { axis: -1 });
+      const typed = dtype === 'float32' ? rows : g.cast(rows, dtype);
+      if (scalar) g.into(o, 'Squeeze', [typed, g.ints([0])]);
+      else g.into(o, 'Identity', [typed]);
     },
   };
 };
