@@ -14,20 +14,23 @@ export type MemoryMode = (typeof MODES)[number];
 export const isMemoryMode = (x: string): x is MemoryMode => MODES.some((m) => m === x);
 
 const LENGTHS = 16;
+const COLLECTION = 50;
 const Report = z.strictObject({ megabytes: z.array(z.number()), compiled: z.number() });
 
 export const memory: Row = {
   name: 'memory',
-  about: `resident memory of training LXMERT-tiny (all parameters, AdamW, batch 8) over ${LENGTHS} lengths of question in turn; --rounds is the number of steps`,
+  about: `resident memory of training LXMERT-tiny (all parameters, AdamW, batch 8) over ${LENGTHS} lengths of question in turn, with garbage collected every ${COLLECTION} steps and left to V8; --rounds is the number of steps`,
   backends: ['onnx'],
   measure: async (settings) => {
     const findings: Finding[] = [];
-    for (const mode of MODES) {
-      const { megabytes, compiled } = Report.parse(JSON.parse(await child(mode, settings)));
+    for (const [mode, collected] of MODES.flatMap((m) => [[m, true], [m, false]] as const)) {
+      const { megabytes, compiled } = Report.parse(JSON.parse(await child(mode, settings, collected)));
       const quarter = (i: number) => median(megabytes.slice((i * megabytes.length) / 4, ((i + 1) * megabytes.length) / 4));
       const quarters = [0, 1, 2, 3].map(quarter);
       findings.push({
-        what: `${mode}: fourth quarter / second quarter`, value: quarters[3]! / quarters[1]!, unit: 'ratio', goal: { atMost: 1.05 }, rounds: megabytes.length,
+        what: `${mode}${collected ? '' : ', left to V8'}: fourth quarter / second`, value: quarters[3]! / quarters[1]!, unit: 'ratio', rounds: megabytes.length,
+        // V8 leaves garbage that outlived its nursery for thousands of such small steps, then memory falls back.
+        ...(collected && { goal: { atMost: 1.05 } }),
         detail: `medians of the quarters ${quarters.map((q) => q.toFixed(0)).join(', ')} MB; ${compiled} graphs compiled`,
       });
     }
@@ -56,6 +59,7 @@ export async function memoryChild(mode: MemoryMode, settings: Settings): Promise
     lesson.dispose();
     targets.dispose();
     tf.dispose(inputs as tf.TensorContainer);
+    if (step % COLLECTION === 0) globalThis.gc?.(); // where the process was started with it
     megabytes.push(process.memoryUsage.rss() / 1e6);
     await new Promise(setImmediate); // as `fit` does: what waits for its turn gets it
   }
@@ -63,10 +67,10 @@ export async function memoryChild(mode: MemoryMode, settings: Settings): Promise
 }
 
 /** What a process of its own prints. */
-function child(mode: MemoryMode, { threads, rounds }: Settings): Promise<string> {
+function child(mode: MemoryMode, { threads, rounds }: Settings, collected: boolean): Promise<string> {
   const args = ['engine', '--only', 'memory', '--child', mode, '--threads', String(threads), ...(rounds === undefined ? [] : ['--rounds', String(rounds)])];
   return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [process.argv[1]!, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const running = spawn(process.execPath, [...(collected ? ['--expose-gc'] : []), process.argv[1]!, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
     let printed = '';
     running.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
     running.on('error', reject);
