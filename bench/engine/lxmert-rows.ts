@@ -13,6 +13,7 @@ const row = (kind: Kind, what: string, rounds: number): Row => ({
     await enter(place);
     const run = training(kind, VQA);
     const macs = await run.macs();
+    place.onnx!.clearGraphs(); // counting ran every operation by itself
     const work = { parameters: run.parameters, trainable: run.trainable, macs };
     const inside = () => place.onnx!.statistics().runMilliseconds;
     const step = async () => {
