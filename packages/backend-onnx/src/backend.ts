@@ -34,8 +34,8 @@ class StoredRecord {
   }
 }
 
-/** Below this many multiply-adds a graph runs faster on one thread than on several. Measured: docs/engine.md. */
-const MANY = 1 << 25;
+/** From so many multiply-adds on a graph gains by several threads also where its step leaves them waiting in between: docs/engine.md. */
+const MANY = 1 << 24;
 const PENDING = 1 << 16;
 
 type Written = Parameters<MathBackendCPU['write']>[0];
@@ -65,8 +65,9 @@ export class OnnxBackend extends MathBackendCPU {
 
   /** Threads of a graph with so many multiply-adds. */
   threadsFor(macs: number): number {
-    const { threads, cores } = this.settings;
-    return threads !== 'auto' ? threads : macs < MANY ? 1 : cores;
+    const { threads, cores, mode } = this.settings;
+    // Every operation by itself is a graph of its own in eager mode, each with threads of its own.
+    return threads !== 'auto' ? threads : macs < MANY || mode === 'eager' ? 1 : cores;
   }
 
   /** Records an operation; its outputs are new arrays with one reference each. */

@@ -30,7 +30,7 @@ it('takes the synchronous call where `run` is asynchronous', () => {
       return right;
     }
   }
-  const made: NativeSession = openBinding(() => ({ binding: { InferenceSession, initOrt: () => calls.push('initOrt') } }))();
+  const made: NativeSession = openBinding(() => ({ binding: { InferenceSession }, initOrt: () => calls.push('initOrt') }))();
   expect(made.run({}, {})).toBe(right);
   expect(calls).toEqual(['initOrt', 'runSync', 'runSync']);
 });

@@ -18,14 +18,15 @@ export interface NativeSession {
   dispose?(): void;
 }
 
-/** What `new InferenceSession()` gives, in every version tried (1.16 to 1.30). */
-interface Binding {
-  readonly InferenceSession: new () => NativeSession & { runSync?: NativeSession['run'] };
-  initOrt?(): void;
+/** The module `dist/binding.js`. */
+interface BindingModule {
+  readonly binding: { readonly InferenceSession: new () => NativeSession & { runSync?: NativeSession['run'] } };
+  initOrt?(): void; // of newer versions, which must be told to begin
 }
 
-const isBinding = (x: unknown): x is Binding =>
-  typeof x === 'object' && x !== null && 'InferenceSession' in x && typeof x.InferenceSession === 'function';
+const isBindingModule = (x: unknown): x is BindingModule =>
+  typeof x === 'object' && x !== null && 'binding' in x && typeof x.binding === 'object' && x.binding !== null &&
+  'InferenceSession' in x.binding && typeof x.binding.InferenceSession === 'function';
 
 let loaded: (() => NativeSession) | undefined;
 
@@ -45,14 +46,14 @@ export function openBinding(load: () => unknown = requireBinding): () => NativeS
       `${where} does not load: ${reason}. It has binaries for linux and win32 on x64 and arm64, and darwin; reinstall it on this machine (npm rebuild copies none). ${NEXT_BACKEND}`,
     );
   }
-  const binding = typeof module === 'object' && module !== null && 'binding' in module ? module.binding : undefined;
-  if (!isBinding(binding)) throw new OnnxBackendError(`${where} has no binding.InferenceSession: another version than the one this package pins? ${NEXT_BACKEND}`);
+  if (!isBindingModule(module)) throw new OnnxBackendError(`${where} has no binding.InferenceSession: another version than the one this package pins? ${NEXT_BACKEND}`);
+  const { InferenceSession } = module.binding;
   const create = (): NativeSession => {
-    const session = new binding.InferenceSession();
+    const session = new InferenceSession();
     // Newer ones rename the synchronous call when `run` becomes asynchronous.
     return session.runSync ? Object.assign(session, { run: session.runSync }) : session;
   };
-  binding.initOrt?.();
+  module.initOrt?.();
   selfTest(create, where);
   if (load === requireBinding) loaded = create;
   return create;

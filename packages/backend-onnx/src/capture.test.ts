@@ -160,6 +160,23 @@ it('an error in the step leaves the backend as it was', () =>
     expect([...tf.add(1, 2).dataSync()]).toEqual([3]);
   }));
 
+it('refuses results that change their places, and an array of outside that is gone', () =>
+  withBackend({}, (backend) => {
+    let n = 0;
+    const swapping = capture(backend, ([x]) => {
+      const both = [tf.mul(x!, 2), tf.mul(x!, 3)];
+      return n++ % 2 ? both.reverse() : both;
+    });
+    expect(() => {
+      for (let i = 0; i < 6; i++) tf.dispose(tf.tidy(() => swapping.call([tf.ones([1])])));
+    }).toThrow(/its results are other arrays of what it computed/);
+    const frozen = tf.tensor1d([5]);
+    const reading = capture(backend, ([x]) => [tf.mul(x!, frozen)]);
+    expect([1, 2, 3].map((x) => call(reading, x))).toEqual([5, 10, 15]);
+    frozen.dispose();
+    expect(() => call(reading, 4)).toThrow(/an array \[1\] that the captured step reads was made outside of it and has been disposed/);
+  }));
+
 it('a compiled graph that was dropped is compiled again', () =>
   withBackend({}, (backend) => {
     const step = capture(backend, ([x]) => [tf.mul(x!, 2)]);

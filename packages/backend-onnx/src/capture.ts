@@ -34,12 +34,18 @@ type Source =
   | { readonly from: 'held'; readonly storage: Storage } // older than the step: a frozen weight
   | { readonly from: 'constant'; readonly values: HostArray }; // host data that is the same in every run
 
+/** An array that the graph computes. */
+interface Computed {
+  readonly output: number; // position among the trace's outputs
+  readonly shape: number[];
+}
+
 interface Recorded {
   readonly trace: Trace;
   readonly sources: readonly Source[];
   readonly feeds: readonly NamedFeed[];
-  readonly results: readonly { readonly storage: Storage; readonly shape: number[] }[];
-  readonly changed: readonly { readonly variable: tf.Variable; readonly storage: Storage; readonly shape: number[] }[];
+  readonly results: readonly Computed[];
+  readonly changed: readonly (Computed & { readonly variable: tf.Variable })[];
 }
 
 interface Entry {
@@ -167,7 +173,9 @@ function recordOnce(backend: OnnxBackend, args: readonly tf.Tensor[], run: (r: R
     });
     // The graph that is replayed later computes these results too: a recorded step and a replayed one agree bit for bit.
     backend.execute(trace);
-    const recorded: Recorded = { trace, sources, changed, feeds: recording.feeds.map((f) => f.feed), results: given };
+    const at = new Map(trace.outputs.map((s, i) => [s, i]));
+    const computed = <C extends { readonly storage: Storage }>(all: readonly C[]) => all.map(({ storage: s, ...rest }) => ({ ...rest, output: at.get(s)! }));
+    const recorded: Recorded = { trace, sources, feeds: recording.feeds.map((f) => f.feed), results: computed(given), changed: computed(changed) };
     return { results, recorded, obstacle: undefined };
   } finally {
     backend.flush();
@@ -176,7 +184,7 @@ function recordOnce(backend: OnnxBackend, args: readonly tf.Tensor[], run: (r: R
 
 /** What differs between two recordings, or undefined. */
 function differenceOf(a: Recorded, b: Recorded): string | undefined {
-  if (a.trace.key !== b.trace.key || a.results.length !== b.results.length) return 'it computed something else in every recording';
+  if (a.trace.key !== b.trace.key) return 'it computed something else in every recording';
   if (a.feeds.map((f) => f.name).join() !== b.feeds.map((f) => f.name).join()) return 'its named feeds differ between recordings';
   for (const [i, one] of a.sources.entries()) {
     const two = b.sources[i]!;
@@ -189,7 +197,10 @@ function differenceOf(a: Recorded, b: Recorded): string | undefined {
     if (one.from === 'variable' && two.from === 'variable' && one.variable !== two.variable) return `it read variable ${one.variable.name}, then ${two.variable.name}`;
     if ((one.from === 'argument' || one.from === 'feed') && one.from === two.from && one.index !== two.index) return `an array ${what} came from another ${one.from}`;
   }
-  if (a.changed.map((c) => c.variable.id).join() !== b.changed.map((c) => c.variable.id).join()) return 'it assigned other variables';
+  const assigned = ({ changed }: Recorded) => changed.map((c) => `${c.variable.id} ${c.output}`).join();
+  if (assigned(a) !== assigned(b)) return 'it assigned other variables, or other arrays to them';
+  const given = ({ results }: Recorded) => results.map((r) => `${r.output} ${r.shape.join('x')}`).join();
+  if (given(a) !== given(b)) return 'its results are other arrays of what it computed, or have other shapes';
   return undefined;
 }
 
@@ -204,24 +215,25 @@ function replay(backend: OnnxBackend, { trace, sources, feeds, results, changed 
     if (source.from === 'argument') return read(args[source.index]!);
     if (source.from === 'feed') return read(made[source.index]!);
     if (source.from === 'variable') return read(source.variable);
-    return source.from === 'held' ? backend.valuesOf(source.storage) : source.values;
+    if (source.from === 'constant') return source.values;
+    if (source.storage.disposed) throw new CaptureError(`an array [${source.storage.shape.join(', ')}] that the captured step reads was made outside of it and has been disposed`);
+    return backend.valuesOf(source.storage);
   }));
   for (const m of made) m.dispose();
-  const at = new Map(trace.outputs.map((s, i) => [s, i]));
   // Two tensors never share an array: one of them may be a variable that is updated in place.
   const taken = new Set<number>();
-  const fresh = (s: Storage): Storage => {
-    const i = at.get(s)!;
+  const fresh = (i: number): Storage => {
+    const { size, dtype, shape } = trace.outputs[i]!;
     const own = taken.has(i) ? arrays[i]!.slice() : arrays[i]!;
     taken.add(i);
-    return storage(s.size, s.dtype, s.shape, own);
+    return storage(size, dtype, shape, own);
   };
-  for (const { variable, storage: s, shape } of changed) {
-    const next = fresh(s);
+  for (const { variable, output, shape } of changed) {
+    const next = fresh(output);
     if (backend.exchange(variable, next)) continue;
     const tensor = backend.tensorOf(next, shape);
     variable.assign(tensor);
     tensor.dispose();
   }
-  return results.map(({ storage: s, shape }) => backend.tensorOf(fresh(s), shape));
+  return results.map(({ output, shape }) => backend.tensorOf(fresh(output), shape));
 }

@@ -28,7 +28,7 @@ export interface OnnxNode {
 export interface OnnxValue {
   readonly name: string;
   readonly type: ElementType;
-  readonly shape: readonly number[] | undefined; // undefined: any
+  readonly shape: readonly number[];
 }
 export interface OnnxGraph {
   readonly nodes: readonly OnnxNode[];
@@ -101,10 +101,9 @@ function value(w: ProtobufWriter, { name, type, shape }: OnnxValue): void {
   w.message(2, () =>
     w.message(1, () => {
       w.int(1, ELEMENT[type]);
-      if (shape)
-        w.message(2, () => {
-          for (const d of shape) w.message(1, () => w.int(1, d));
-        });
+      w.message(2, () => {
+        for (const d of shape) w.message(1, () => w.int(1, d));
+      });
     }),
   );
 }

@@ -1,5 +1,4 @@
-import type { HostArray } from './arrays.ts';
-import { sizeOf } from './arrays.ts';
+import { sizeOf, type HostArray } from './arrays.ts';
 import type { NativeSession } from './binding.ts';
 import { graphCache } from './graphs.ts';
 import type { Operation } from './operation.ts';

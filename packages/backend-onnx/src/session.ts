@@ -22,16 +22,16 @@ export function openSession(create: () => NativeSession, model: Model, { threads
   const native = create();
   try {
     native.loadModel(model.bytes.buffer, model.bytes.byteOffset, model.bytes.byteLength, {
-      intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all', logSeverityLevel: FATAL, // errors are thrown, with more than the log says
+      intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all',
+      logSeverityLevel: FATAL, // errors are thrown, with more than the log says
       // An arena per graph keeps its peak for ever: over many shapes memory grows without bound.
       enableCpuMemArena: false, enableMemPattern: false,
-      extra: { session: { intra_op: { allow_spinning: '0' } } },
     });
   } catch (e) {
     throw explained(e, model, 'does not compile');
   }
   const feeds: Record<string, Feed> = {};
-  for (const { name, type, shape } of model.inputs) feeds[name] = { type: type as Feed['type'], dims: shape!, data: NOTHING, location: 'cpu' };
+  for (const { name, type, shape } of model.inputs) feeds[name] = { type, dims: shape, data: NOTHING, location: 'cpu' };
   const slots = model.inputs.map(({ name }) => feeds[name]!);
   const fetches = Object.fromEntries(model.outputs.map(({ name }) => [name, null]));
   let lastRun = 0;

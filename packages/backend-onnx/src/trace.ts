@@ -1,4 +1,4 @@
-import { sameShape } from './arrays.ts';
+import { sameShape, type HostType } from './arrays.ts';
 import { GraphBuilder } from './builder.ts';
 import { encodeModel, type OnnxValue } from './onnx.ts';
 import type { Reading, RecordedNode } from './recorded.ts';
@@ -56,10 +56,15 @@ export function traceOf(recorded: readonly RecordedNode[], wanted: (s: Storage) 
   return { key: key.join(' '), nodes, leaves, outputs, macs };
 }
 
+/** A graph's input or output, which TensorFlow.js holds. */
+export interface HostValue extends OnnxValue {
+  readonly type: HostType;
+}
+
 export interface Model {
   readonly bytes: Uint8Array;
-  readonly inputs: readonly OnnxValue[]; // the trace's leaves
-  readonly outputs: readonly OnnxValue[];
+  readonly inputs: readonly HostValue[]; // the trace's leaves
+  readonly outputs: readonly HostValue[];
   /** The recorded node that an ONNX node's name stands for. */
   source(name: string): RecordedNode | undefined;
 }
@@ -69,7 +74,7 @@ export function modelOf({ nodes, leaves, outputs }: Trace): Model {
   const graph = new GraphBuilder();
   const names = new Map<Storage, string>();
   const shapes = new Map<Storage, readonly number[]>();
-  const inputs = leaves.map(({ storage, shape }, i): OnnxValue => {
+  const inputs = leaves.map(({ storage, shape }, i): HostValue => {
     names.set(storage, `i${i}`);
     shapes.set(storage, shape);
     return { name: `i${i}`, type: storage.dtype, shape };

@@ -1,4 +1,4 @@
-import { addGradients, gradientTensors, multiplyGradient, type Gradient, type Lesson } from '@espalier/core';
+import { addGradients, denseGradient, gradientTensors, multiplyGradient, type Gradient, type Lesson } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { squaredNorm } from './clip.ts';
 
@@ -28,15 +28,6 @@ export function gathering(): Gathering {
   let names: readonly string[] = [];
   let lessons = 0;
   let total = 0;
-  const weighted = (before: Gradient | undefined, x: Gradient, weight: number): Gradient => {
-    if (!before && weight === 1) return x; // one batch alone is taken as it is
-    const part = multiplyGradient(x, weight);
-    tf.dispose(gradientTensors(x));
-    if (!before) return part;
-    const sum = addGradients(before, part);
-    tf.dispose([...gradientTensors(before), ...gradientTensors(part)]);
-    return sum;
-  };
   return {
     gradients,
     get scale() {
@@ -47,7 +38,7 @@ export function gathering(): Gathering {
       total += weight;
       for (const [name, g] of lesson.gradients) gradients.set(name, weighted(gradients.get(name), g, weight));
       names = lesson.names;
-      scalars = weightedSum(scalars, lesson.scalars, weight);
+      scalars = denseGradient(weighted(scalars, lesson.scalars, weight));
     },
     report: async () => {
       // The norm of a sum is not the sum of norms: only one batch alone can bring its own.
@@ -64,9 +55,11 @@ export function gathering(): Gathering {
   };
 }
 
-/** before + weight x; takes both over. */
-function weightedSum(before: tf.Tensor | undefined, x: tf.Tensor, weight: number): tf.Tensor {
-  const sum = tf.tidy(() => (before ? tf.add(before, tf.mul(x, weight)) : tf.mul(x, weight)));
-  tf.dispose([x, ...(before ? [before] : [])]);
+/** before + weight x; takes both over. One batch alone of weight 1 is taken as it is. */
+function weighted(before: Gradient | undefined, x: Gradient, weight: number): Gradient {
+  if (!before && weight === 1) return x;
+  const part = multiplyGradient(x, weight);
+  const sum = before ? addGradients(before, part) : part;
+  tf.dispose([...gradientTensors(x), ...(before ? [...gradientTensors(before), ...gradientTensors(part)] : [])]);
   return sum;
 }

@@ -49,7 +49,8 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
   const moveOnHost = (engine: GraphBackend, at: ParameterPoint, gradient: Gradient, rate: number, scale: number): void => {
     const state = states.get(at.path)!;
     const count = ++state.count;
-    const read = readerOf(engine, gradient);
+    const read = readerOf(engine, gradient, scale);
+    const sweeps = chain.map((t) => t.onHost({ at, count, rate }));
     const value = engine.writable(at.variable);
     const slots = state.slots.map((own) => own.map((t) => engine.writable(t)));
     const scratch = new Float32Array(Math.min(STRETCH, value.length));
@@ -57,9 +58,8 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
       const to = Math.min(from + STRETCH, value.length);
       const update = scratch.subarray(0, to - from);
       read(from, update);
-      for (let i = 0; i < update.length; i++) update[i]! *= scale;
       const here = value.subarray(from, to);
-      chain.forEach((t, i) => t.applyOnHost({ at, update, value: here, slots: slots[i]!.map((s) => s.subarray(from, to)), count, rate }));
+      sweeps.forEach((sweep, i) => sweep(update, here, slots[i]!.map((s) => s.subarray(from, to))));
       for (let i = 0; i < update.length; i++) here[i]! -= update[i]!;
     }
   };
@@ -120,11 +120,13 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
   };
 }
 
-/** Reads stretches of a gradient; of one that is rows without ever forming an array of the table's size. */
-function readerOf(engine: GraphBackend, gradient: Gradient): (from: number, into: Float32Array) => void {
+/** Reads stretches of a gradient times `scale`; of one that is rows without ever forming an array of the table's size. */
+function readerOf(engine: GraphBackend, gradient: Gradient, scale: number): (from: number, into: Float32Array) => void {
   if (!isRowGradient(gradient)) {
     const all = engine.values(gradient);
-    return (from, into) => into.set(all.subarray(from, from + into.length));
+    return (from, into) => {
+      for (let i = 0; i < into.length; i++) into[i] = scale * all[from + i]!;
+    };
   }
   const rows = engine.values(gradient.rows);
   const width = gradient.shape[1]!;
@@ -135,7 +137,7 @@ function readerOf(engine: GraphBackend, gradient: Gradient): (from: number, into
     for (let row = Math.floor(from / width); row * width < from + into.length; row++)
       for (const place of places.get(row) ?? []) {
         const [begin, end] = [Math.max(from, row * width), Math.min(from + into.length, (row + 1) * width)];
-        for (let i = begin; i < end; i++) into[i - from]! += rows[(place - row) * width + i]!;
+        for (let i = begin; i < end; i++) into[i - from]! += scale * rows[(place - row) * width + i]!;
       }
   };
 }

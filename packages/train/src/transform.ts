@@ -17,15 +17,8 @@ export interface Changed {
   readonly slots: readonly tf.Tensor[];
 }
 
-/** The same on a stretch of the arrays, as they lie on the host. */
-export interface HostChange {
-  readonly at: ParameterPoint;
-  readonly update: Float32Array; // changed in place
-  readonly value: Float32Array; // to be read only
-  readonly slots: readonly Float32Array[]; // changed in place
-  readonly count: number;
-  readonly rate: number;
-}
+/** A change in place of a stretch of the arrays as they lie on the host: `update` and `slots` are written, `value` is read only. */
+export type Sweep = (update: Float32Array, value: Float32Array, slots: readonly Float32Array[]) => void;
 
 /** A pure function of gradient, state and variable. A chain of them is an optimiser: value <- value - update of the last. */
 export interface Transform {
@@ -34,8 +27,8 @@ export interface Transform {
   /** What it does, as plain data: two transforms with equal settings compute the same. */
   settings(points: readonly ParameterPoint[]): Readonly<Record<string, unknown>>;
   apply(change: Change): Changed;
-  /** `apply` in place, in one sweep over memory: used where a backend keeps arrays on the host. */
-  applyOnHost(change: HostChange): void;
+  /** `apply` in place, stretch by stretch: used where a backend keeps arrays on the host. */
+  onHost(change: Pick<Change, 'at' | 'count' | 'rate'>): Sweep;
 }
 
 /** u <- rate u. */
@@ -44,7 +37,7 @@ export const scaleByRate = (): Transform => ({
   slots: [],
   settings: () => ({}),
   apply: ({ update, rate }) => ({ update: tf.mul(update, rate), slots: [] }),
-  applyOnHost: ({ update, rate }) => {
+  onHost: ({ rate }) => (update) => {
     for (let i = 0; i < update.length; i++) update[i]! *= rate;
   },
 });

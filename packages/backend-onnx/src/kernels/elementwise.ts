@@ -1,6 +1,5 @@
 import { backend_util, type TensorInfo } from '@tensorflow/tfjs';
-import type { HostType } from '../arrays.ts';
-import { isHostType } from '../arrays.ts';
+import { isHostType, type HostType } from '../arrays.ts';
 import type { GraphBuilder } from '../builder.ts';
 import type { Emitter, EmitterTable } from '../operation.ts';
 import { numberOf } from './attributes.ts';
