@@ -24,6 +24,7 @@ it.each([['onnx-eager', 'onnx-eager'], ['wasm', 'wasm'], ['cpu', 'cpu']])('%s is
 it('the environment decides where nothing is asked for', async () => {
   process.env['ESPALIER_BACKEND'] = 'wasm';
   expect((await selectBackend()).name).toBe('wasm');
+  expect((await selectBackend('auto', { threads: 1 })).name).toBe('wasm'); // threads are for onnx, where that is taken
   expect((await selectBackend('cpu')).name).toBe('cpu');
   process.env['ESPALIER_BACKEND'] = 'wsam';
   await expect(selectBackend()).rejects.toThrow(/no backend 'wsam'\. Did you mean 'wasm'\?/);

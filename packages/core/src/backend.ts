@@ -34,7 +34,7 @@ export async function selectBackend(choice: string = 'auto', { threads = 'auto' 
   if (!wanted.length) throw new EspalierError(`no backend '${asked}'.${didYouMean(asked, NAMES)} There are auto, ${NAMES.join(', ')}.`);
   const skipped: { name: BackendName; reason: string }[] = [];
   for (const name of wanted) {
-    const reason = await start(name, threads, asked === 'auto');
+    const reason = await start(name, threads, choice === 'auto');
     if (reason === undefined) return { name, skipped };
     skipped.push({ name, reason });
   }

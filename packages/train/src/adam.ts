@@ -24,17 +24,4 @@ export const scaleByAdam = ({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 }: Adam
     const denominator = tf.add(tf.mul(tf.sqrt(v), first / Math.sqrt(1 - beta2 ** count)), epsilon * first);
     return { update: tf.div(m, denominator), slots: [m, v] };
   },
-  onHost: ({ count }) => {
-    const first = 1 - beta1 ** count;
-    const spread = first / Math.sqrt(1 - beta2 ** count);
-    return (update, _, slots) => {
-      const [m, v] = slots as [Float32Array, Float32Array]; // one for each name above
-      for (let i = 0; i < update.length; i++) {
-        const g = update[i]!;
-        m[i] = beta1 * m[i]! + (1 - beta1) * g;
-        v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
-        update[i] = m[i]! / (Math.sqrt(v[i]!) * spread + epsilon * first);
-      }
-    };
-  },
 });

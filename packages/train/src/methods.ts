@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { scaleByAdam, type AdamOptions } from './adam.ts';
 import { accumulateMomentum } from './momentum.ts';
+import { adamSweep, sgdSweep, type HostChange, type Sweep } from './on-host.ts';
 import { parseSettings } from './settings.ts';
 import { scaleByRate, type Transform } from './transform.ts';
 import { addDecayedWeights, type Exempt } from './weight-decay.ts';
@@ -9,6 +10,8 @@ import { addDecayedWeights, type Exempt } from './weight-decay.ts';
 export interface Method {
   readonly name: string;
   readonly chain: readonly Transform[];
+  /** What the chain does, in one pass over arrays on the host, with the chain's slots in their order: for backends that keep them there. */
+  readonly onHost?: (change: HostChange) => Sweep;
 }
 
 export interface AdamWOptions extends AdamOptions {
@@ -31,18 +34,22 @@ const SgdSchema = z.strictObject({ momentum: fraction.default(0), weightDecay: d
 
 /** Adam with bias correction (arXiv 1412.6980). @throws OptionsError. */
 export function adam(options: AdamOptions = {}): Method {
-  return { name: 'adam', chain: [scaleByAdam(parseSettings('adam', AdamSchema, options)), scaleByRate()] };
+  const own = parseSettings('adam', AdamSchema, options);
+  return { name: 'adam', chain: [scaleByAdam(own), scaleByRate()], onHost: (change) => adamSweep({ ...own, decay: 0 }, change) };
 }
 
 /** value <- value - rate (adam(g) + weightDecay value) (arXiv 1711.05101). @throws OptionsError. */
 export function adamW(options: AdamWOptions = {}): Method {
   const { weightDecay, exempt: except, ...own } = parseSettings('adamW', AdamWSchema, options);
-  return { name: 'adamW', chain: [scaleByAdam(own), addDecayedWeights(weightDecay, except), scaleByRate()] };
+  return {
+    name: 'adamW', chain: [scaleByAdam(own), addDecayedWeights(weightDecay, except), scaleByRate()],
+    onHost: (change) => adamSweep({ ...own, decay: except?.(change.at) ? 0 : weightDecay }, change),
+  };
 }
 
 /** value <- value - rate t, where t <- momentum t + g + weightDecay value. @throws OptionsError. */
 export function sgd(options: SgdOptions = {}): Method {
   const { momentum, weightDecay, exempt: except } = parseSettings('sgd', SgdSchema, options);
   const chain = [...(weightDecay ? [addDecayedWeights(weightDecay, except)] : []), ...(momentum ? [accumulateMomentum(momentum)] : []), scaleByRate()];
-  return { name: 'sgd', chain };
+  return { name: 'sgd', chain, onHost: (change) => sgdSweep(momentum, except?.(change.at) ? 0 : weightDecay, change) };
 }

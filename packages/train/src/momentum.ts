@@ -10,7 +10,4 @@ export const accumulateMomentum = (momentum: number): Transform => ({
     const trace = tf.add(tf.mul(slots[0]!, momentum), update);
     return { update: trace, slots: [trace] };
   },
-  onHost: () => (update, _, [trace]) => {
-    for (let i = 0; i < update.length; i++) update[i] = trace![i] = momentum * trace![i]! + update[i]!;
-  },
 });

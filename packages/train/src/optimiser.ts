@@ -1,4 +1,4 @@
-import { CheckpointError, denseGradient, graphBackend, isRowGradient, type Gradient, type GraphBackend, type ParameterPoint, type StoredTensor } from '@espalier/core';
+import { CheckpointError, denseGradient, graphBackend, isRowGradient, type Gradient, type GraphBackend, type ParameterPoint, type RowGradient, type StoredTensor } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import type { Method } from './methods.ts';
 
@@ -45,22 +45,17 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
     states.set(at.path, { count, slots });
   };
 
-  /** `move` in place: every stretch of the arrays goes through the whole chain while it is in the processor's cache. */
-  const moveOnHost = (engine: GraphBackend, at: ParameterPoint, gradient: Gradient, rate: number, scale: number): void => {
+  /** `move` in place. Of a gradient that is rows no array of the table's size is formed. */
+  const moveOnHost = (engine: GraphBackend, onHost: NonNullable<Method['onHost']>, at: ParameterPoint, gradient: Gradient, rate: number, scale: number): void => {
     const state = states.get(at.path)!;
-    const count = ++state.count;
-    const read = readerOf(engine, gradient, scale);
-    const sweeps = chain.map((t) => t.onHost({ at, count, rate }));
+    const sweep = onHost({ at, count: ++state.count, rate, scale });
     const value = engine.writable(at.variable);
-    const slots = state.slots.map((own) => own.map((t) => engine.writable(t)));
-    const scratch = new Float32Array(Math.min(STRETCH, value.length));
+    const slots = state.slots.flat().map((t) => engine.writable(t));
+    if (!isRowGradient(gradient)) return sweep(value, engine.values(gradient), slots);
+    const read = rowReader(engine, gradient);
     for (let from = 0; from < value.length; from += STRETCH) {
-      const to = Math.min(from + STRETCH, value.length);
-      const update = scratch.subarray(0, to - from);
-      read(from, update);
-      const here = value.subarray(from, to);
-      sweeps.forEach((sweep, i) => sweep(update, here, slots[i]!.map((s) => s.subarray(from, to))));
-      for (let i = 0; i < update.length; i++) here[i]! -= update[i]!;
+      const here = (x: Float32Array) => x.subarray(from, from + STRETCH);
+      sweep(here(value), read(from, Math.min(STRETCH, value.length - from)), slots.map(here));
     }
   };
 
@@ -70,7 +65,7 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
       for (const at of points) {
         const gradient = gradients.get(at.path);
         if (!gradient) continue;
-        if (engine) moveOnHost(engine, at, gradient, rate, scale);
+        if (engine && method.onHost) moveOnHost(engine, method.onHost, at, gradient, rate, scale);
         else move(at, gradient, rate, scale);
       }
     },
@@ -120,30 +115,25 @@ export function optimiser(method: Method, points: readonly ParameterPoint[]): Op
   };
 }
 
-/** Reads stretches of a gradient times `scale`; of one that is rows without ever forming an array of the table's size. */
-function readerOf(engine: GraphBackend, gradient: Gradient, scale: number): (from: number, into: Float32Array) => void {
-  if (!isRowGradient(gradient)) {
-    const all = engine.values(gradient);
-    return (from, into) => {
-      for (let i = 0; i < into.length; i++) into[i] = scale * all[from + i]!;
-    };
-  }
+/** Stretches of a gradient that is rows, as arrays that hold until the next is read. */
+function rowReader(engine: GraphBackend, gradient: RowGradient): (from: number, length: number) => Float32Array {
   const rows = engine.values(gradient.rows);
   const width = gradient.shape[1]!;
   const places = new Map<number, number[]>(); // of the table's rows among those that were read
   gradient.index.dataSync().forEach((row, i) => places.set(row, [...(places.get(row) ?? []), i]));
-  return (from, into) => {
-    into.fill(0);
-    for (let row = Math.floor(from / width); row * width < from + into.length; row++)
-      for (const place of places.get(row) ?? []) {
-        const [begin, end] = [Math.max(from, row * width), Math.min(from + into.length, (row + 1) * width)];
-        for (let i = begin; i < end; i++) into[i - from]! += scale * rows[(place - row) * width + i]!;
-      }
+  const stretch = new Float32Array(STRETCH);
+  return (from, length) => {
+    const to = from + length;
+    stretch.fill(0);
+    for (let row = Math.floor(from / width); row * width < to; row++)
+      for (const place of places.get(row) ?? [])
+        for (let i = Math.max(from, row * width); i < Math.min(to, (row + 1) * width); i++) stretch[i - from]! += rows[(place - row) * width + i]!;
+    return stretch.subarray(0, length);
   };
 }
 
-/** Numbers per stretch: a few arrays of them fit into a processor's first cache. */
-const STRETCH = 1 << 11;
+/** Numbers that are read of such a gradient at a time. */
+const STRETCH = 1 << 12;
 
 /** A transform may stand in a chain twice, hence its position. */
 const slotName = ({ chain }: Method, i: number, j: number): string => `${i}.${chain[i]!.name}.${chain[i]!.slots[j]!}`;

@@ -17,9 +17,6 @@ export interface Changed {
   readonly slots: readonly tf.Tensor[];
 }
 
-/** A change in place of a stretch of the arrays as they lie on the host: `update` and `slots` are written, `value` is read only. */
-export type Sweep = (update: Float32Array, value: Float32Array, slots: readonly Float32Array[]) => void;
-
 /** A pure function of gradient, state and variable. A chain of them is an optimiser: value <- value - update of the last. */
 export interface Transform {
   readonly name: string;
@@ -27,8 +24,6 @@ export interface Transform {
   /** What it does, as plain data: two transforms with equal settings compute the same. */
   settings(points: readonly ParameterPoint[]): Readonly<Record<string, unknown>>;
   apply(change: Change): Changed;
-  /** `apply` in place, stretch by stretch: used where a backend keeps arrays on the host. */
-  onHost(change: Pick<Change, 'at' | 'count' | 'rate'>): Sweep;
 }
 
 /** u <- rate u. */
@@ -37,7 +32,4 @@ export const scaleByRate = (): Transform => ({
   slots: [],
   settings: () => ({}),
   apply: ({ update, rate }) => ({ update: tf.mul(update, rate), slots: [] }),
-  onHost: ({ rate }) => (update) => {
-    for (let i = 0; i < update.length; i++) update[i]! *= rate;
-  },
 });

@@ -17,10 +17,4 @@ export const addDecayedWeights = (decay: number, exempt: Exempt = nothing): Tran
   slots: [],
   settings: (points) => ({ weightDecay: decay, exempt: points.filter(exempt).map((p) => p.path) }),
   apply: ({ at, update, value }) => ({ update: decay === 0 || exempt(at) ? update : tf.add(update, tf.mul(value, decay)), slots: [] }),
-  onHost: ({ at }) =>
-    decay === 0 || exempt(at)
-      ? () => {}
-      : (update, value) => {
-          for (let i = 0; i < update.length; i++) update[i]! += decay * value[i]!;
-        },
 });
