@@ -5,10 +5,12 @@ import path from 'node:path';
 const order = [
   'backend-onnx',
   'core',
+  'checkpoints',
   'testing',
   'plugin',
   'vl-models',
   'data',
+  'pretrained',
   'train',
   'cli',
   'create-espalier-plugin',
@@ -16,7 +18,7 @@ const order = [
   'bench',
 ];
 /** Packages that run in browsers too: no `node:*`. */
-const portable = new Set(['core', 'testing', 'plugin', 'vl-models']);
+const portable = new Set(['core', 'checkpoints', 'testing', 'plugin', 'vl-models']);
 const builtins = new Set(builtinModules);
 
 /** @param {string} name */

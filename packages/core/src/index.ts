@@ -24,7 +24,7 @@ export { random, type Key, type Random } from './random.ts';
 export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
 export { blend, group, route, type Branch } from './route.ts';
 export { gatherRows, scatterRows } from './rows.ts';
-export { readSafetensors, writeSafetensors, type SafetensorsFile, type StoredTensor } from './safetensors.ts';
+export { readSafetensors, writeSafetensors, type Dtype, type SafetensorsFile, type StoredTensor } from './safetensors.ts';
 export { load, readManifest, restore, save, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
 export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';

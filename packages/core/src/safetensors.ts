@@ -13,7 +13,7 @@ export interface SafetensorsFile {
 }
 
 const SIZES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, BOOL: 1 } as const;
-type Dtype = keyof typeof SIZES;
+export type Dtype = keyof typeof SIZES;
 
 const Entry = z.strictObject({
   dtype: z.enum(['F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'U8', 'BOOL']),
