@@ -1,6 +1,7 @@
+import { memoryCheckpoint } from '@espalier/checkpoints';
 import { EspalierError } from '@espalier/core';
 import { wordPiece, type FeatureDemand, type WordPiece } from '@espalier/data';
-import { assertComplete, fromCheckpoint, initialised, initialTensor, type Backbone, type VqaModel } from '@espalier/vl-models';
+import { initialised, loadModel, type Backbone, type VqaModel } from '@espalier/vl-models';
 import type { FoundBackbone, StoredWeights } from './backbone-weights.ts';
 
 export interface BuildOptions {
@@ -12,26 +13,19 @@ export interface BuildOptions {
 }
 
 /** Builds a backbone: from a checkpoint's arrays, all of them accounted for, or from a seed. `drawn` counts the arrays of the head that were drawn. */
-export function buildBackbone({ kind, config, stored, seed, wholeHead = false }: BuildOptions): { model: VqaModel<unknown>; drawn: number } {
+export async function buildBackbone({ kind, config, stored, seed, wholeHead = false }: BuildOptions): Promise<{ model: VqaModel<unknown>; drawn: number }> {
   if (!stored) return { model: kind.build(config, initialised(seed)), drawn: 0 };
-  const { source, report } = fromCheckpoint(stored.tensors, kind.keyOf, stored.file);
-  let drawn = 0;
-  const model = kind.build(config, (path, shape) => {
-    if (wholeHead || !path.startsWith('head.') || stored.tensors.has(kind.keyOf(path))) return source(path, shape);
-    drawn++;
-    return initialTensor(path, shape, seed);
-  });
-  assertComplete(report(), stored.file, kind.ignore);
-  return { model, drawn };
+  const { model, report } = await loadModel(kind, config, memoryCheckpoint(stored.tensors, stored.file), { head: wholeHead ? 'stored' : 'stored-or-drawn', seed });
+  return { model, drawn: report.drawn.length };
 }
 
 /** The configuration with the vocabulary's size and special tokens. @throws EspalierError when the vocabulary is larger than the checkpoint's table. */
-export function withVocabulary({ kind, config, stored, vocabulary }: FoundBackbone, tokens: WordPiece): Record<string, unknown> {
+export function withVocabulary({ config, stored, vocabulary }: FoundBackbone, tokens: WordPiece): Record<string, unknown> {
   const rows = Number(config['vocab_size']);
   if (stored && tokens.size > rows)
     throw new EspalierError(`${vocabulary?.file ?? 'the vocabulary'} has ${tokens.size} word pieces, ${stored.file} a table of ${rows} (vocab_size). Put the vocabulary beside the weights that they were trained with.`);
   const { cls, sep, mask } = tokens.specials;
-  return { ...config, vocab_size: stored ? rows : tokens.size, cls, sep, ...(kind.name === 'vl-bert' && { mask }) };
+  return { ...config, vocab_size: stored ? rows : tokens.size, cls, sep, mask, ...(typeof config['question_mark'] === 'number' && { question_mark: tokens.pieces.includes('?') ? tokens.pieces.indexOf('?') : null }) };
 }
 
 /** The tokenizer that belongs to a backbone's weights; without weights, what `train` makes from the questions. */
@@ -43,6 +37,5 @@ export function tokenizerOf({ vocabulary, stored }: FoundBackbone, train: () => 
 
 /** How wide regions must be for a backbone, and which key says so. */
 export function demandOf({ kind, config, by }: Pick<FoundBackbone, 'kind' | 'config' | 'by'>): FeatureDemand {
-  const key = kind.name === 'lxmert' ? 'visual_feat_dim' : 'feat_dim';
-  return { size: Number(config[key]), by: `${by} (${key})` };
+  return { size: Number(config[kind.featureKey]), by: `${by} (${kind.featureKey})` };
 }

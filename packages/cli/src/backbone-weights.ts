@@ -73,8 +73,8 @@ export async function findBackbone({ backbone: name, size, weights }: BackboneCh
   }
   const json = Config.safeParse(parseJson(await readFile(configFile, 'utf8'), configFile));
   if (!json.success) throw new EspalierError(`${configFile}: ${json.error.issues.map((i) => `${i.path.join('.') || 'top level'}: ${i.message}`).join('; ')}`);
-  const told = json.data.model_type?.replaceAll('_', '-');
-  if (told === undefined && name === undefined) throw new EspalierError(`${configFile} has no model_type ('lxmert' or 'vl_bert'). Add it, or give --backbone.`);
+  const told = json.data.model_type === undefined ? undefined : backbone(json.data.model_type).name;
+  if (told === undefined && name === undefined) throw new EspalierError(`${configFile} has no model_type ('lxmert', 'vl_bert' or 'visual_bert'). Add it, or give --backbone.`);
   if (told !== undefined && name !== undefined && told !== backbone(name).name)
     throw new EspalierError(`${configFile} is of a '${told}', but --backbone is '${name}'. Leave --backbone out, or name the weights of a ${name}.`);
   return checked({ kind: backbone(told ?? name ?? ''), size, config: json.data, file: configFile }, parts);

@@ -40,7 +40,7 @@ export async function compose(container: Container, settings: z.output<typeof Tr
   const data = await openTaskData(dataSpec, features, settings.dataSeed, demandOf(found));
   const { tokens, text: vocabulary } = tokenizerOf(found, () => trainWordPiece(data.splits.train.map((r) => r.question), { size: VOCABULARY }));
   const config = withVocabulary(found, tokens);
-  const { model, drawn } = buildBackbone({ ...found, config, seed });
+  const { model, drawn } = await buildBackbone({ ...found, config, seed });
   const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
   const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);

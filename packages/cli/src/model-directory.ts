@@ -58,7 +58,7 @@ export async function openModel(directory: string, { weights, container = compos
   const config = z.record(z.string(), z.unknown()).parse(manifest.base.config);
   const at = weights ?? manifest.base.weights;
   const stored = at === undefined ? undefined : await storedAt(directory, at);
-  const { model } = buildBackbone({ kind, config, stored, seed: manifest.seed });
+  const { model } = await buildBackbone({ kind, config, stored, seed: manifest.seed });
   try {
     const adapted = await inDirectory(directory, () => load(model, store, { resolve: restorerOf(container) }));
     return {

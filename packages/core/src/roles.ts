@@ -13,7 +13,7 @@ export type LinearRole =
 /** Places with a gain and an offset. */
 export type NormRole = `${Attention | 'ffn' | 'embed' | 'head'}.norm` | 'embed.vision.norm' | 'embed.boxes.norm';
 /** Tables of rows. */
-export type EmbeddingRole = `embed.${'words' | 'positions' | 'segments' | 'regions' | 'end'}`;
+export type EmbeddingRole = `embed.${'words' | 'positions' | 'segments' | 'regions' | 'end' | 'scale'}`;
 /** Everything that has parameters. */
 export type WeightRole = LinearRole | NormRole | EmbeddingRole;
 /**

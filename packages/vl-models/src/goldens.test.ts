@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import { adapt, definePlugin, evaluate, mapParams, primal, readSafetensors, weight, type Hook, type ModelWeight, type Params, type Value } from '@espalier/core';
+import { memoryCheckpoint } from '@espalier/checkpoints';
+import { adapt, definePlugin, evaluate, mapParams, primal, readSafetensors, tensorsIn, weight, type Hook, type ModelWeight, type Params, type Value } from '@espalier/core';
 import { useCpu, useOnnx } from '@espalier/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { assertComplete, backbone, disposeModel, fromCheckpoint } from './index.ts';
+import { backbone, disposeModel, loadModel } from './index.ts';
 
 /*
  * Expected values are float64 results of the reference models with tiny random weights; tolerances are those of float32
@@ -29,25 +30,25 @@ const everything = definePlugin({
     }),
 });
 
-interface Golden {
+interface Expected {
   readonly config: { readonly loss0: number };
   readonly io: ReturnType<typeof readSafetensors>['tensors'];
 }
 
-function golden(kind: string, folder: string) {
+async function golden(kind: string, folder: string, changes: object = {}) {
   const read = (name: string) => readFileSync(new URL(`../fixtures/${folder}/${name}`, import.meta.url));
-  const Config = z.looseObject({ loss0: z.number(), hidden_dropout_prob: z.number().default(0), attention_probs_dropout_prob: z.number().default(0) });
+  const Config = z.looseObject({ loss0: z.number().default(NaN), hidden_dropout_prob: z.number().default(0), attention_probs_dropout_prob: z.number().default(0) });
   const config = Config.parse(JSON.parse(read('config.json').toString()));
   const { tensors: io } = readSafetensors(read('io.safetensors'), 'io');
-  const { tensors } = readSafetensors(read('model.safetensors'), 'model');
+  const checkpoint = memoryCheckpoint(readSafetensors(read('model.safetensors'), 'model').tensors, folder);
   const kindOf = backbone(kind);
-  const { source, report } = fromCheckpoint(tensors, kindOf.keyOf, folder);
-  const model = kindOf.build(config, source);
-  assertComplete(report(), folder, kindOf.ignore);
+  const { model } = await loadModel(kindOf, { ...config, ...changes }, checkpoint);
   return { model, inputs: kindOf.inputsFrom(io, config), golden: { config, io }, kind: kindOf, config };
 }
 
-async function sitesOf(model: ReturnType<typeof golden>['model'], inputs: unknown) {
+type Golden = Awaited<ReturnType<typeof golden>>;
+
+async function sitesOf(model: Golden['model'], inputs: unknown) {
   const seen = new Map<string, { shape: number[]; values: Float32Array }>();
   const observe = (site: { path: string }, x: Value) =>
     void seen.set(site.path, { shape: x.shape, values: evaluate(x).dataSync<'float32'>() });
@@ -59,7 +60,7 @@ async function sitesOf(model: ReturnType<typeof golden>['model'], inputs: unknow
 }
 
 /** The largest difference from a golden array, over rows where `mask` is 1 when given. */
-function difference(got: Float32Array, { io }: Golden, name: string, mask?: string): number {
+function difference(got: Float32Array, { io }: Expected, name: string, mask?: string): number {
   const want = io.get(name)!;
   const seen = mask === undefined ? undefined : io.get(mask)!;
   expect(got.length).toBe(want.data.length);
@@ -78,7 +79,7 @@ const bce = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar => {
 };
 
 /** Gradients of the loss towards every named checkpoint tensor the golden file holds. */
-async function gradientErrors({ model, inputs, golden: g, kind }: ReturnType<typeof golden>, recompute: boolean) {
+async function gradientErrors({ model, inputs, golden: g }: Golden, recompute: boolean) {
   const adapted = adapt(model, [everything()]);
   const labels = g.io.get('labels')!;
   const targets = tf.tensor(Float32Array.from(labels.data, Number), [...labels.shape]);
@@ -86,12 +87,12 @@ async function gradientErrors({ model, inputs, golden: g, kind }: ReturnType<typ
   const errors = new Map<string, number>();
   for (const [name, gradient] of learned.gradients) {
     const path = name.slice('everything/'.length);
-    const want = g.io.get(`grad:${kind.keyOf(path)}`);
+    const want = g.io.get(`grad:${model.keyOf(path)}`);
     if (!want) continue;
     const got = (path.endsWith('.kernel') ? tf.tidy(() => tf.transpose(gradient).dataSync<'float32'>()) : gradient.dataSync<'float32'>());
     const values: ArrayLike<number | bigint> = want.data;
     const scale = Math.max(...Array.from(values, (x) => Math.abs(Number(x))));
-    errors.set(name, difference(got, g, `grad:${kind.keyOf(path)}`) / scale);
+    errors.set(name, difference(got, g, `grad:${model.keyOf(path)}`) / scale);
   }
   const loss = learned.loss.dataSync()[0]!;
   learned.dispose();
@@ -106,7 +107,10 @@ describe.each([['cpu', useCpu, 1e-6], ['onnx', useOnnx, 3e-6]] as const)('on %s'
   afterAll(useCpu);
 
   describe('lxmert', () => {
-    const g = golden('lxmert', 'lxmert-tiny');
+    let g: Golden;
+    beforeAll(async () => {
+      g = await golden('lxmert', 'lxmert-tiny');
+    });
     afterAll(() => disposeModel(g.model.scope));
 
     it('gives the reference its hidden states and logits', async () => {
@@ -135,9 +139,7 @@ describe.each([['cpu', useCpu, 1e-6], ['onnx', useOnnx, 3e-6]] as const)('on %s'
     });
 
     it('leaves the dead branch out with equal logits', async () => {
-      const file = readFileSync(new URL('../fixtures/lxmert-tiny/model.safetensors', import.meta.url));
-      const { source } = fromCheckpoint(readSafetensors(file).tensors, g.kind.keyOf, 'lxmert-tiny');
-      const skipping = g.kind.build({ ...g.config, skip_dead_branch: true }, source);
+      const { model: skipping } = await golden('lxmert', 'lxmert-tiny', { skip_dead_branch: true });
       const seen = await sitesOf(skipping, g.inputs);
       expect(difference(seen.get('output')!.values, g.golden, 'logits_vmask')).toBeLessThan(1e-5);
       expect(seen.has('cross.1.vision.ffn.hidden')).toBe(false);
@@ -146,7 +148,10 @@ describe.each([['cpu', useCpu, 1e-6], ['onnx', useOnnx, 3e-6]] as const)('on %s'
   });
 
   describe('vl-bert', () => {
-    const g = golden('vl-bert', 'vlbert-tiny');
+    let g: Golden;
+    beforeAll(async () => {
+      g = await golden('vl-bert', 'vlbert-tiny');
+    });
     afterAll(() => disposeModel(g.model.scope));
 
     it('gives the reference its hidden states and logits', async () => {
@@ -164,6 +169,19 @@ describe.each([['cpu', useCpu, 1e-6], ['onnx', useOnnx, 3e-6]] as const)('on %s'
       expect(Math.abs(loss / g.golden.config.loss0 - 1)).toBeLessThan(1e-5);
       expect(errors.size).toBe(5);
       for (const [name, error] of errors) expect(error, name).toBeLessThan(1e-4);
+    });
+  });
+
+  describe('visual-bert', () => {
+    it.each([0, 1])('gives the reference its hidden states and logits (segment of regions: %i)', async (segment) => {
+      const g = await golden('visual-bert', 'visualbert-tiny', { visual_token_type_id: segment });
+      const inputs = g.kind.inputsFrom(g.golden.io, g.model.config);
+      const seen = await sitesOf(g.model, inputs);
+      ['joint.embed.output', 'joint.0.output', 'joint.1.output'].forEach((path, i) =>
+        expect(difference(seen.get(path)!.values, g.golden, `hidden.${i}.vt${segment}`)).toBeLessThan(i === 0 ? embedding : 1e-5));
+      expect(difference(seen.get('output')!.values, g.golden, `logits.vt${segment}`)).toBeLessThan(1e-5);
+      tf.dispose(tensorsIn([inputs, g.inputs]));
+      disposeModel(g.model.scope);
     });
   });
 });

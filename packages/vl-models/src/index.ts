@@ -1,12 +1,19 @@
-export { cube, integerMatrix, matrix, reader, type NamedArray, type NamedArrays } from './arrays.ts';
 export { backbone, backbones } from './backbones.ts';
-export { coordinateEmbedding } from './coordinates.ts';
-export type { VqaExamples } from './examples.ts';
-export { lxmert, LxmertConfig, lxmertKey, type LxmertInputs } from './lxmert.ts';
-export { additiveMask, openMask } from './masks.ts';
-export { crossBlock, selfAttention, transformerBlock, type BlockConfig } from './transformer.ts';
-export { vlBert, VlBertConfig, vlBertKey, vlBertLayout, type VlBertInputs } from './vl-bert.ts';
+export { naming, type CheckpointKeys, type KeyOf, type Rules } from './keys.ts';
+export { loadModel, type AnswerLayer, type LoadOptions, type LoadReport } from './load.ts';
+export { lxmertPairs, type LxmertInputs } from './lxmert/inputs.ts';
+export { lxmert, LxmertConfig } from './lxmert/model.ts';
+export { isBert } from './match.ts';
+export { cube, integerMatrix, matrix, reader, type NamedArray, type NamedArrays } from './shared/arrays.ts';
+export { coordinateEmbedding } from './shared/coordinates.ts';
+export type { VqaExamples } from './shared/examples.ts';
+export { additiveMask, openMask } from './shared/masks.ts';
+export { crossBlock, selfAttention, transformerBlock, type BlockConfig } from './shared/transformer.ts';
+export { VisualBertConfig, type VisualBertSettings } from './visual-bert/config.ts';
+export type { VisualBertInputs } from './visual-bert/inputs.ts';
+export { visualBert } from './visual-bert/model.ts';
+export { VlBertConfig } from './vl-bert/config.ts';
+export { vlBertLayout, type VlBertInputs } from './vl-bert/inputs.ts';
+export { vlBert } from './vl-bert/model.ts';
 export type { Backbone, VqaModel } from './vqa-model.ts';
-export {
-  assertComplete, disposeModel, fromCheckpoint, initialised, initialTensor, naming, toCheckpoint, type KeyOf, type LoadReport,
-} from './weights.ts';
+export { disposeModel, initialised, initialValues, toCheckpoint } from './weights.ts';

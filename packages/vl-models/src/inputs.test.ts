@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, random, tensorsIn } from '@espalier/core';
+import { adapt, evaluate, random, tensorsIn, type Value } from '@espalier/core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { backbones, coordinateEmbedding, disposeModel, initialised, lxmert, vlBert, type VqaExamples } from './index.ts';
+import { backbones, coordinateEmbedding, disposeModel, initialised, lxmert, LxmertConfig, lxmertPairs, visualBert, vlBert, type VqaExamples } from './index.ts';
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
@@ -53,9 +53,64 @@ describe('a batch as inputs', () => {
     Array.from(inputs.objects.slice([0, 0, 16], [1, 1, 6]).dataSync()).forEach((x, f) => expect(x).toBeCloseTo(mean[f]!, 6));
   });
 
+  it('of VisualBERT: [CLS] question ? [MASK] [SEP], read at [MASK]; one question mark at the end', () => {
+    const options = { ...sizes, num_hidden_layers: 1, visual_embedding_dim: 6, num_labels: 2, mask: 4, question_mark: 9 };
+    const inputs = visualBert(options, initialised(0)).inputs(examples());
+    expect(inputs.inputIds.arraySync()).toEqual([[2, 7, 8, 9, 4, 3, 0, 0], [2, 11, 9, 4, 3, 0, 0, 0]]);
+    expect((inputs.seen.arraySync())[0]).toEqual([1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0]);
+    expect(Array.from(inputs.answerRows.dataSync())).toEqual([4, 12 + 3]);
+    expect(inputs.visualTokenTypeIds.arraySync()).toEqual([[1, 1, 1, 1], [1, 1, 1, 1]]);
+    const plain = visualBert({ ...options, question_mark: null, visual_token_type_id: 0 }, initialised(0)).inputs(examples());
+    expect(plain.inputIds.arraySync()[1]).toEqual([2, 11, 4, 3, 0, 0, 0, 0]);
+    expect(plain.visualTokenTypeIds.dataSync().every((id) => id === 0)).toBe(true);
+  });
+
+  it('of pairs of images: rows in turn, one answer for both', async () => {
+    const config = { ...sizes, l_layers: 1, r_layers: 1, x_layers: 1, visual_feat_dim: 6, num_qa_labels: 2, head: 'pair' as const };
+    const model = lxmert(config, initialised(3, 0.3));
+    const [left, right] = [examples(), { ...examples(6), features: examples(6).features.map((x) => -x), regionCounts: Int32Array.from([4, 4]) }];
+    const pairs = lxmertPairs(left, right, LxmertConfig.parse(config));
+    expect(pairs.inputIds.arraySync()).toEqual([0, 0, 1, 1].map((row) => [[2, 7, 8, 9, 3, 0], [2, 11, 3, 0, 0, 0]][row]));
+    expect(pairs.visualAttentionMask?.arraySync()).toEqual([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]);
+    const adapted = adapt(model, []);
+    const read = async (inputs: typeof pairs) => {
+      const logits = await adapted.forward(inputs);
+      const answer = { shape: logits.shape, values: Array.from(logits.dataSync()) };
+      tf.dispose([logits, ...tensorsIn(inputs)]);
+      return answer;
+    };
+    const both = await read(pairs);
+    expect(both.shape).toEqual([2, 2]);
+    const swapped = await read(lxmertPairs(right, left, LxmertConfig.parse(config)));
+    expect(swapped.values).not.toEqual(both.values); // left and right are told apart
+    expect(() => lxmertPairs(left, { ...right, regions: 5 }, LxmertConfig.parse(config))).toThrow('Pad both alike');
+    disposeModel(model.scope);
+  });
+
+  it('of VL-BERT without grounding: words see no image', async () => {
+    const embedded = async (no_grounding: boolean, scale: number) => {
+      const config = { ...sizes, visual_size: 8, num_hidden_layers: 1, coord_dim: 2, feat_dim: 6, num_answers: 2, mask: 4, no_grounding, visual_ln: false };
+      const draw = initialised(5, 0.3);
+      const model = vlBert(config, (path, shape) => (path.endsWith('scale.table') ? tf.fill([...shape], scale) : draw(path, shape)));
+      const inputs = model.inputs(examples());
+      let seen: number[] = [];
+      const observe = (site: { path: string }, x: Value) => {
+        if (site.path === 'joint.embed.output') seen = Array.from(evaluate(x).dataSync());
+      };
+      tf.dispose([await adapt(model, []).forward(inputs, { observe }), ...tensorsIn(inputs)]);
+      disposeModel(model.scope);
+      return { words: seen.slice(0, 8 * 8), objects: seen.slice(8 * 8, 13 * 8) };
+    };
+    const [grounded, apart, off] = [await embedded(false, 1), await embedded(true, 1), await embedded(false, 0)];
+    expect(apart.objects).toEqual(grounded.objects);
+    expect(apart.words).toEqual(off.words);
+    expect(grounded.words).not.toEqual(off.words);
+    expect(grounded.objects).not.toEqual(off.objects);
+  });
+
   it.each([...backbones.keys()])('of %s: padding rows do not reach the answer', async (name) => {
     const kind = backbones.get(name)!;
-    const model = kind.build({ ...Object(kind.sizes.tiny), ...sizes, ...(name === 'vl-bert' ? { visual_size: 8, feat_dim: 6, coord_dim: 2 } : { visual_feat_dim: 6 }) }, initialised(3, 0.3));
+    const model = kind.build({ ...Object(kind.sizes.tiny), ...sizes, ...(name === 'vl-bert' && { visual_size: 8, coord_dim: 2 }), [kind.featureKey]: 6 }, initialised(3, 0.3));
     const adapted = adapt(model, []);
     const before = tf.memory().numTensors;
     const [clean, dirty] = [model.inputs(examples(6, 0)), model.inputs(examples(6, 50))];

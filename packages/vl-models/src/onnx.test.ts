@@ -28,7 +28,7 @@ function examples(step: number, featureSize: number): VqaExamples {
   };
 }
 
-describe.each(['vl-bert', 'lxmert'])('%s', (name) => {
+describe.each(['vl-bert', 'lxmert', 'visual-bert'])('%s', (name) => {
   /** Losses and squared gradient norms of six steps. */
   async function numbers(): Promise<{ found: number[]; how: string | undefined }> {
     const { build, sizes } = backbone(name);

@@ -1,9 +1,10 @@
-import type { Model, Scope, Step, Streams, TensorSource, Value } from '@espalier/core';
+import type { Initializer, Model, Step, Streams, TensorSource, Value } from '@espalier/core';
 import type { z } from 'zod';
-import type { VqaExamples } from './examples.ts';
-import type { KeyOf } from './weights.ts';
+import type { CheckpointKeys, KeyOf } from './keys.ts';
+import type { NamedArrays } from './shared/arrays.ts';
+import type { VqaExamples } from './shared/examples.ts';
 
-/** A backbone with a VQA head: question and regions to answer logits. */
+/** A backbone with an answer head: question and regions to answer logits. */
 export interface VqaModel<I> extends Model<I> {
   readonly config: unknown; // as in its config.json
   readonly featureSize: number; // numbers per region
@@ -16,17 +17,20 @@ export interface VqaModel<I> extends Model<I> {
   readonly keyOf: KeyOf;
 }
 
-/** A kind of backbone: how to read its configuration and build it. */
+/** A kind of backbone: how to read its configuration and its files, and how to build it. */
 export interface Backbone {
   readonly name: string; // 'vl-bert'
+  readonly modelType: string; // of its config.json: 'vl_bert'
   readonly sizes: Readonly<Record<'tiny' | 'small' | 'base', unknown>>; // configurations
   readonly schema: z.ZodType;
-  /** Keys of released checkpoints that the VQA model has no place for. */
-  readonly ignore: readonly RegExp[];
-  readonly keyOf: KeyOf;
+  readonly featureKey: string; // of the configuration: how wide regions are
+  readonly answersKey: string; // of the configuration: how many answers
+  readonly keys: CheckpointKeys;
+  /** The configuration of this kind around the encoder of a BERT. */
+  fromBert(bert: Readonly<Record<string, unknown>>): unknown;
+  /** How an array of a new model starts, where that is not as BERT's do. */
+  initializer?(path: string): Initializer | undefined;
   build(config: unknown, tensors: TensorSource): VqaModel<unknown>;
   /** Inputs from arrays under the reference's argument names (`input_ids`, `visual_feats`, ...). */
-  inputsFrom(arrays: ReadonlyMap<string, { shape: readonly number[]; data: ArrayLike<number | bigint> }>, config: unknown): unknown;
+  inputsFrom(arrays: NamedArrays, config: unknown): unknown;
 }
-
-export type { Scope };

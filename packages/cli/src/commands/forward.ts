@@ -26,7 +26,7 @@ export const forward = command({
     const found = await findBackbone({ weights, backbone, size });
     if (!found.stored) throw new EspalierError(`--weights ${weights} holds no model.safetensors: there is nothing to compare`);
     const arrays = await readInputs(file);
-    const { model } = buildBackbone({ ...found, seed: 0, wholeHead: true });
+    const { model } = await buildBackbone({ ...found, seed: 0, wholeHead: true });
     const adapted = adapt(model, []);
     try {
       const { map, asked } = watched(arrays);

@@ -42,7 +42,7 @@ async function opened(directory: string, { backbone, size, plugin, answers, weig
 async function composed(settings: Settings) {
   const { plugins } = await resolvePlugins(compositionRoot(), settings.plugin);
   const found = await findBackbone(settings);
-  const { model } = buildBackbone({ ...found, seed: settings.seed });
+  const { model } = await buildBackbone({ ...found, seed: settings.seed });
   // As in training, the head is there whenever anything is.
   const withHead = plugins.length || settings.answers !== undefined ? [...plugins, headPlugin(settings.answers)] : [];
   const adapted = adaptOrDispose(model, withHead, settings.seed);
