@@ -3,10 +3,13 @@ export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, typ
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
+export { dtypeOf, elementsOf, storedSize, type Dtype, type StoredTensor } from './dtypes.ts';
 export { graphBackend, type GraphBackend } from './engine.ts';
 export { addGradients, denseGradient, gradientTensors, isRowGradient, multiplyGradient, squaredNormOf, type Gradient, type RowGradient } from './gradient.ts';
+export { floatToBrain, floatToHalf } from './half.ts';
 export { isolate } from './isolate.ts';
 export type { Feeder, StepKey } from './feed.ts';
+export { parseJsonObject } from './json-object.ts';
 export type { Learner, LearnerOptions, Lesson } from './learner.ts';
 export type { Distribution } from './noise.ts';
 export {
@@ -24,7 +27,10 @@ export { random, type Key, type Random } from './random.ts';
 export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
 export { blend, group, route, type Branch } from './route.ts';
 export { gatherRows, scatterRows } from './rows.ts';
-export { readSafetensors, writeSafetensors, type Dtype, type SafetensorsFile, type StoredTensor } from './safetensors.ts';
+export { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.ts';
+export { parseSafetensorsHeader, safetensorsHeaderLength, type SafetensorsHeader, type TensorSpan } from './safetensors-header.ts';
+export { layoutSafetensors, type SafetensorsLayout, type TensorHead } from './safetensors-layout.ts';
+export { memorySize, tensorMemory, type TensorMemory } from './tensor-memory.ts';
 export { load, readManifest, restore, save, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
 export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
