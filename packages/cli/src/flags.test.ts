@@ -59,6 +59,7 @@ describe('a mistake', () => {
     expect(await refusal('--batch-size', '0')).toMatch(/--batch-size is 0: /);
     expect(await refusal('--backbone', 'lxmrt')).toMatch(/--backbone is "lxmrt".*Did you mean 'lxmert'\?/);
     expect(await refusal('--schedule', 'cosin')).toMatch(/Did you mean 'cosine'\?/);
+    expect(await refusal('--optimiser', 'bertadam')).toMatch(/--optimiser is "bertadam".*Did you mean 'bert-adam'/);
     expect(await refusal('--clip', 'non')).toMatch(/--clip is "non": expected a positive number or 'none'/);
   });
 

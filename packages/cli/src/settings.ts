@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { OPTIMISERS } from './optimisers.ts';
 import { PluginEntry } from './plugin-spec.ts';
 
 const count = z.int().positive();
@@ -35,7 +36,8 @@ export const TrainSettings = z.strictObject({
   lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),
   schedule: option(z.enum(['constant', 'linear', 'cosine']).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
   warmup: option(z.number().nonnegative().default(0.1), 'warm-up: below 1 a fraction of the run, else steps', 'N'),
-  weightDecay: option(z.number().nonnegative().default(0.01), 'decoupled weight decay; biases and norms are exempt', 'X'),
+  optimiser: option(z.enum(OPTIMISERS).default('adamw'), 'adamw; bert-adam as LXMERT and VisualBERT, vl-bert-adamw as VL-BERT were fine-tuned, with their first and last rates; adam or sgd', 'NAME'),
+  weightDecay: option(z.number().nonnegative().optional(), 'of adamw and bert-adam (default 0.01), vl-bert-adamw (1e-4) and sgd (0); biases and norms are exempt, but for bert-adam and vl-bert-adamw', 'X'),
   clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),

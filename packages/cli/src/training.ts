@@ -6,7 +6,7 @@ import { tensorsIn } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
-  adamW, answerLoss, biasesAndNorms, fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
+  answerLoss, fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
   type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
@@ -16,6 +16,7 @@ import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
+import { optimiserNamed } from './optimisers.ts';
 import { countParameters, flopsOf, type Flops } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
@@ -127,10 +128,11 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 
 function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
   const { lr, weightDecay, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval } = settings;
+  const { method, progress } = optimiserNamed(settings.optimiser, weightDecay);
   const group = {
-    method: adamW({ weightDecay, exempt: biasesAndNorms }),
+    method,
     rate: lr,
-    schedule: schedule({ shape: settings.schedule, warmup: warmup < 1 ? { fraction: warmup } : { steps: Math.round(warmup) } }),
+    schedule: schedule({ shape: settings.schedule, warmup: warmup < 1 ? { fraction: warmup } : { steps: Math.round(warmup) }, progress }),
   };
   const groups = [...new Set(c.adapted.trainable.map((p) => p.group))];
   return {

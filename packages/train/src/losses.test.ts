@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { toBeAllClose, toLeakNothing, useCpu } from '@espalier/testing';
 import { beforeAll, expect, it } from 'vitest';
-import { answerLoss, softAccuracy, softmaxCrossEntropy } from './losses.ts';
+import { answerLoss, klDivergence, softAccuracy, softmaxCrossEntropy } from './losses.ts';
 
 beforeAll(useCpu);
 
@@ -59,6 +59,34 @@ it('softmaxCrossEntropy is -(1/B) sum y log softmax(x), with both derivatives', 
   toBeAllClose(softmaxCrossEntropy(far, tf.tensor2d([[0, 1, 0]])), tf.scalar(1000));
 });
 
+it('klDivergence is (1/B) sum over y > 0 of y (log y - log softmax(x)), with both derivatives', () => {
+  const [x, y, w] = [tf.tensor2d(X), tf.tensor2d(Y), tf.tensor2d(W)];
+  const soft = X.map((row) => row.map((v) => Math.exp(v) / row.reduce((a, b) => a + Math.exp(b), 0)));
+  const expected = soft.flatMap((row, i) => row.map((p, j) => (Y[i]![j]! > 0 ? Y[i]![j]! * (Math.log(Y[i]![j]!) - Math.log(p)) : 0)));
+  toBeAllClose(klDivergence(x, y), tf.scalar(expected.reduce((a, b) => a + b) / 2), { relative: 1e-6 });
+  const f = (at: tf.Tensor) => klDivergence(at, y);
+  const gradient = soft.map((row, i) => row.map((p, j) => (p * Y[i]!.reduce((a, b) => a + b) - Y[i]![j]!) / 2));
+  toBeAllClose(tf.grad(f)(x), tf.tensor2d(gradient), { relative: 1e-5 });
+  toBeAllClose(curvature(f, x, w), difference(f, x, w), { relative: 2e-3 });
+  const ofTargets = (at: tf.Tensor) => klDivergence(x, at);
+  const towards = soft.map((row, i) => row.map((p, j) => (Y[i]![j]! > 0 ? (Math.log(Y[i]![j]!) + 1 - Math.log(p)) / 2 : 0)));
+  toBeAllClose(tf.grad(ofTargets)(y), tf.tensor2d(towards), { relative: 1e-5 });
+  toBeAllClose(curvature(ofTargets, y, w), tf.tensor2d(Y.map((row, i) => row.map((v, j) => (v > 0 ? W[i]![j]! / v / 2 : 0)))), { relative: 1e-5 });
+});
+
+it.each([
+  [1.3582392639300105, [[0.163513109, 0.661755919, -0.252159089, 0.699951768, 0.271049738, -0.10428334, 0.196084425], [0.168385491, 0.463340521, -0.233484253, 0.574234664, 0.251736909, -0.0905316845, 0.143597707]]],
+  [1.359836449975865, [[0.157456964, 0.63989836, -0.316309631, 0.739690065, 0.295706242, -0.110513598, 0.154919475], [0.166236073, 0.445227832, -0.266395062, 0.594040155, 0.26368174, -0.0927187353, 0.114712171]]],
+])('klDivergence gives %d as VisualBertForQuestionAnswering does for logits of its own', (expected, logits) => {
+  toBeAllClose(klDivergence(tf.tensor2d(logits), tf.tensor2d([[0, 1, 0, 0.3, 0, 0, 0], [0, 0, 0, 0, 0, 0.6, 0]])), tf.scalar(expected), { relative: 1e-6 });
+});
+
+it('klDivergence of a softmax from itself is 0, and its logits may be far apart', () => {
+  const x = tf.tensor2d(X);
+  toBeAllClose(klDivergence(x, tf.softmax(x)), tf.scalar(0), { absolute: 1e-6 });
+  toBeAllClose(klDivergence(tf.tensor2d([[1000, 0, 0]]), tf.tensor2d([[0, 1, 0]])), tf.scalar(1000));
+});
+
 it('softAccuracy is the mean target value at the largest logit', async () => {
   const found = softAccuracy(tf.tensor2d(X), tf.tensor2d(Y)); // answers 2 and 1: targets 0.3 and 0
   expect((await found.data())[0]).toBeCloseTo(0.15, 6);
@@ -66,6 +94,7 @@ it('softAccuracy is the mean target value at the largest logit', async () => {
 
 it('none of them leaves arrays behind', async () => {
   const [x, y] = [tf.tensor2d(X), tf.tensor2d(Y)];
-  for (const f of [answerLoss, softmaxCrossEntropy, softAccuracy]) await toLeakNothing(() => f(x, y).dispose());
+  for (const f of [answerLoss, klDivergence, softmaxCrossEntropy, softAccuracy]) await toLeakNothing(() => f(x, y).dispose());
   await toLeakNothing(() => tf.grad((at: tf.Tensor) => answerLoss(at, y))(x).dispose());
+  await toLeakNothing(() => tf.grad((at: tf.Tensor) => klDivergence(x, at))(y).dispose());
 });

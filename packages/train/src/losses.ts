@@ -23,6 +23,18 @@ export const softmaxCrossEntropy = (logits: tf.Tensor, targets: tf.Tensor): tf.S
     towardsTargets: surprise,
   });
 
+/**
+ * Kullback-Leibler divergence from a softmax to soft targets: (1/B) sum over y > 0 of y (log y - log softmax(x)); logits and
+ * targets [B, A]. Targets need not sum to 1. The loss of VisualBERT for VQA (arXiv 1908.03557). The gradients are
+ * (softmax(x) sum y - y) / B and, where y > 0, (log y + 1 - log softmax(x)) / B; both differentiable themselves.
+ */
+export const klDivergence = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
+  mean(logits, targets, {
+    value: (x, y) => tf.mul(tf.relu(y), tf.add(logOfPositive(y), surprise(x))),
+    towardsLogits: (x, y) => tf.sub(tf.mul(tf.softmax(x), tf.sum(tf.relu(y), -1, true)), tf.relu(y)),
+    towardsTargets: (x, y) => tf.mul(tf.step(y), tf.add(tf.add(logOfPositive(y), 1), surprise(x))),
+  });
+
 /** Mean target value at the largest logit, the soft accuracy of VQA v2; logits and targets [B, A]. */
 export const softAccuracy = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
   tf.tidy(() => {
@@ -33,7 +45,7 @@ export const softAccuracy = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =
 interface Terms {
   readonly value: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
   readonly towardsLogits: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
-  readonly towardsTargets: (x: tf.Tensor) => tf.Tensor;
+  readonly towardsTargets: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
 }
 
 /** (1/B) sum of elementwise terms [B, A], with their gradients in closed form: fewer arrays are kept for the backward pass. */
@@ -47,7 +59,7 @@ function mean(logits: tf.Tensor, targets: tf.Tensor, { value, towardsLogits, tow
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [s, t] = saved as [tf.Tensor, tf.Tensor];
         const each = tf.div(dy, batch);
-        return [tf.mul(towardsLogits(s, t), each), tf.mul(towardsTargets(s), each)];
+        return [tf.mul(towardsLogits(s, t), each), tf.mul(towardsTargets(s, t), each)];
       },
     };
   });
@@ -56,5 +68,8 @@ function mean(logits: tf.Tensor, targets: tf.Tensor, { value, towardsLogits, tow
 
 /** -log softmax(x) over the last axis. tf.logSoftmax has no second derivative. */
 const surprise = (x: tf.Tensor): tf.Tensor => tf.sub(tf.logSumExp(x, -1, true), x);
+
+/** log y where y > 0, else 0 with derivative 0. */
+const logOfPositive = (y: tf.Tensor): tf.Tensor => tf.log(tf.add(tf.relu(y), tf.sub(1, tf.step(y))));
 
 const scalar = (x: tf.Tensor): tf.Scalar => tf.reshape<tf.Rank.R0>(x, []);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { adapt, CheckpointError, OptionsError, random, readSafetensors, writeSafetensors, type ParameterPoint } from '@espalier/core';
 import { adapter, scaler, tinyOneStream, toBeAllClose, toBeBitEqual, toLeakNothing, toRefuse, useCpu, useOnnx } from '@espalier/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { adam, adamW, sgd, type Method } from './methods.ts';
+import { adam, adamW, bertAdam, sgd, vlBertAdamW, type Method } from './methods.ts';
 import { optimiser } from './optimiser.ts';
 import { biasesAndNorms } from './weight-decay.ts';
 
@@ -33,11 +33,14 @@ function moved(method: Method, points: readonly ParameterPoint[], steps: readonl
   return own;
 }
 
+/** The update u of value <- value - rate u. */
+type Rule = (t: number, g: number, x: number, s: number[], rate: number) => number;
+
 /** The same updates in double precision, written as the papers do. */
-function reference(start: Float32Array, p: ParameterPoint, steps: number, rate: number, rule: (t: number, g: number, x: number, s: number[]) => number): number[] {
+function reference(start: Float32Array, p: ParameterPoint, steps: number, rate: number, rule: Rule): number[] {
   const x = Array.from(start);
   const state = x.map(() => [0, 0]);
-  for (let t = 1; t <= steps; t++) gradient(p, t).forEach((g, i) => (x[i] = x[i]! - rate * rule(t, g, x[i]!, state[i]!)));
+  for (let t = 1; t <= steps; t++) gradient(p, t).forEach((g, i) => (x[i] = x[i]! - rate * rule(t, g, x[i]!, state[i]!, rate)));
   return x;
 }
 
@@ -47,10 +50,26 @@ const adamRule = (t: number, g: number, s: number[], [b1, b2, eps]: readonly [nu
   return s[0] / (1 - b1 ** t) / (Math.sqrt(s[1] / (1 - b2 ** t)) + eps);
 };
 
-const CASES: readonly [string, Method, (t: number, g: number, x: number, s: number[]) => number][] = [
+/** m and v of Adam, and m / (sqrt(v) + eps). */
+const uncorrected = (g: number, s: number[], eps: number) => {
+  s[0] = 0.9 * s[0]! + 0.1 * g;
+  s[1] = 0.999 * s[1]! + 0.001 * g * g;
+  return s[0] / (Math.sqrt(s[1]) + eps);
+};
+/** First the step by the whole rate, then the decay of what it gave. */
+const vlBertRule = (t: number, g: number, x: number, s: number[], rate: number, eps: number, decay: number) => {
+  const moved = x - rate * (Math.sqrt(1 - 0.999 ** t) / (1 - 0.9 ** t)) * uncorrected(g, s, eps);
+  return (x - (moved - rate * decay * moved)) / rate;
+};
+
+const CASES: readonly [string, Method, Rule][] = [
   ['adam', adam(), (t, g, _x, s) => adamRule(t, g, s)],
   ['adam with its own constants', adam({ beta1: 0.8, beta2: 0.95, epsilon: 0.1 }), (t, g, _x, s) => adamRule(t, g, s, [0.8, 0.95, 0.1])],
   ['adamW', adamW({ weightDecay: 0.1 }), (t, g, x, s) => adamRule(t, g, s) + 0.1 * x],
+  ['bertAdam', bertAdam(), (_t, g, x, s) => uncorrected(g, s, 1e-6) + 0.01 * x],
+  ['bertAdam with its own constants', bertAdam({ epsilon: 0.1, weightDecay: 0.3 }), (_t, g, x, s) => uncorrected(g, s, 0.1) + 0.3 * x],
+  ['vlBertAdamW', vlBertAdamW(), (t, g, x, s, rate) => vlBertRule(t, g, x, s, rate, 1e-6, 1e-4)],
+  ['vlBertAdamW with its own constants', vlBertAdamW({ epsilon: 0.1, weightDecay: 2 }), (t, g, x, s, rate) => vlBertRule(t, g, x, s, rate, 0.1, 2)],
   ['sgd', sgd(), (_t, g) => g],
   ['sgd with momentum and a penalty', sgd({ momentum: 0.9, weightDecay: 0.1 }), (_t, g, x, s) => (s[0] = 0.9 * s[0]! + g + 0.1 * x)],
 ];
@@ -77,12 +96,14 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_backend,
     });
   });
 
-  it('exempts from decay what the predicate names', async () => {
+  it.each([
+    ['adamW', adamW], ['bertAdam', bertAdam], ['vlBertAdamW', vlBertAdamW],
+  ])('%s exempts from decay what the predicate names', async (_name, method) => {
     await using((points) => {
       const gains = (p: ParameterPoint) => p.path.endsWith('.gain');
       expect(points.filter(gains).length).toBeGreaterThan(0);
       const start = new Map(points.map((p) => [p, p.variable.dataSync().slice()]));
-      const own = optimiser(adamW({ weightDecay: 0.5, exempt: gains }), points);
+      const own = optimiser(method({ weightDecay: 0.5, exempt: gains }), points);
       own.update(new Map(points.map((p) => [p.path, tf.zerosLike(p.variable)])), 0.1);
       for (const p of points) toBeAllClose(p.variable.dataSync(), Float32Array.from(start.get(p)!, (x) => (gains(p) ? x : x * 0.95)), {}, p.path);
       own.dispose();
@@ -111,7 +132,7 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_backend,
     });
   });
 
-  it.each([['adamW', adamW()], ['momentum', sgd({ momentum: 0.9 })]])('%s goes on from a saved state bit for bit', async (_name, method) => {
+  it.each([['adamW', adamW()], ['bertAdam', bertAdam()], ['vlBertAdamW', vlBertAdamW()], ['momentum', sgd({ momentum: 0.9 })]])('%s goes on from a saved state bit for bit', async (_name, method) => {
     const whole = await using((points) => {
       moved(method, points, [1, 2, 3, 4]).dispose();
       return points.map((p) => p.variable.dataSync().slice());
@@ -153,6 +174,8 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_backend,
   it('refuses options that it does not know or that make no sense', async () => {
     const misspelt: object = { weightdecay: 0.1 };
     await toRefuse(() => adamW(misspelt), OptionsError, 'adamW', "'weightdecay'", "'weightDecay'");
+    await toRefuse(() => bertAdam(misspelt), OptionsError, 'bertAdam', "'weightDecay'");
+    await toRefuse(() => vlBertAdamW({ epsilon: 0 }), OptionsError, 'vlBertAdamW', 'epsilon');
     await toRefuse(() => adam({ beta1: 1 }), OptionsError, 'beta1');
     await toRefuse(() => sgd({ momentum: -0.1 }), OptionsError, 'momentum');
   });

@@ -18,3 +18,11 @@ export const addDecayedWeights = (decay: number, exempt: Exempt = nothing): Tran
   settings: (points) => ({ weightDecay: decay, exempt: points.filter(exempt).map((p) => p.path) }),
   apply: ({ at, update, value }) => ({ update: decay === 0 || exempt(at) ? update : tf.add(update, tf.mul(value, decay)), slots: [] }),
 });
+
+/** u <- u + rate decay (value - u), but for exempt variables. Stands after `scaleByRate`: the value already moved decays, by rate decay. */
+export const decayMovedWeights = (decay: number, exempt: Exempt = nothing): Transform => ({
+  name: 'decay-moved',
+  slots: [],
+  settings: (points) => ({ weightDecay: decay, exempt: points.filter(exempt).map((p) => p.path) }),
+  apply: ({ at, update, value, rate }) => ({ update: decay === 0 || exempt(at) ? update : tf.add(update, tf.mul(tf.sub(value, update), rate * decay)), slots: [] }),
+});
