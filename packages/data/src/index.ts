@@ -27,5 +27,7 @@ export { shapes, type ShapesData } from './shapes/shapes.ts';
 export { writeShapes } from './shapes/shapes-files.ts';
 export { answerVocabulary, normaliseAnswer, softScore, softScores } from './soft-score.ts';
 export { specialTokens, wordPiece, type WordPiece } from './tokenizer.ts';
+export { vqaAccuracy, vqaScore, type AnnotatedQuestion, type VqaAccuracy, type VqaPrediction } from './vqa-accuracy.ts';
+export { processedAnswer } from './vqa-answer.ts';
 export { readVqa2, type Vqa2Options } from './vqa2.ts';
 export { trainWordPiece, type WordPieceTraining } from './word-piece-training.ts';
