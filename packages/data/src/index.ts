@@ -1,3 +1,4 @@
+export { answerOrderOf, permutationBetween, pythiaOrder, type AnswerOrder } from './answer-order.ts';
 export { batches, type BatchOptions, type Batches } from './batches.ts';
 export { componentRegions, type ComponentOptions } from './component-regions.ts';
 export { answerTypeOf, limit, splitByImage, type AnswerType, type VqaData, type VqaRecord, type VqaSplits } from './dataset.ts';
@@ -15,6 +16,7 @@ export type { RegionRow } from './tsv-fields.ts';
 export type { Obj36Row } from './obj36-row.ts';
 export { openData } from './open-data.ts';
 export type { OpenOptions } from './open-options.ts';
+export { convertedAnswer, readPretrainingAnswers, rowsFromPretraining } from './pretraining-answers.ts';
 export { questionOnlyAccuracy } from './question-only.ts';
 export { visualBertText, vlBertText } from './question-text.ts';
 export { cachedRegions, type RegionSource } from './region-cache.ts';
