@@ -1,6 +1,7 @@
 import { didYouMean } from '@espalier/core';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
+import { bertText } from './bert-text.ts';
 import { DataError, reasonOf } from './errors.ts';
 import { parseJson } from './json.ts';
 
@@ -19,13 +20,19 @@ export interface WordPiece {
 
 /** The part of the library's Tokenizer that is used; its own types do not resolve under Node's module rules. */
 interface HuggingFaceTokenizer {
-  readonly normalizer: { normalize(text: string): string } | null;
   readonly pre_tokenizer: { pre_tokenize(text: string): string[] } | null;
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[]): string;
 }
 
 const Part = z.looseObject({ type: z.string() }).nullable().default(null);
+const BertNormalizer = z.looseObject({
+  type: z.literal('BertNormalizer'),
+  clean_text: z.boolean().default(true),
+  handle_chinese_chars: z.boolean().default(true),
+  lowercase: z.boolean().default(true),
+  strip_accents: z.boolean().nullable().default(null),
+});
 const TokenizerJson = z.looseObject({
   normalizer: Part,
   pre_tokenizer: Part,
@@ -44,8 +51,9 @@ type TokenizerJson = z.output<typeof TokenizerJson>;
 
 /**
  * A tokenizer from the text of a `vocab.txt` (a piece a line, its id the line's number from 0) or of a `tokenizer.json`
- * whose model is WordPiece. The name of a special token in a text is plain text. @throws DataError when a special token is missing, [PAD] is not 0 (batches pad with 0), or a
- * piece stands there twice.
+ * whose model is WordPiece. Ids are those of Hugging Face's BertTokenizer with `split_special_tokens`: the name of a
+ * special token in a text is plain text ('[MASK]' is '[', 'mask', ']'), so that no question can place a token.
+ * @throws DataError when a special token is missing, [PAD] is not 0 (batches pad with 0), or a piece stands there twice.
  */
 export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
   const json = text.trimStart().startsWith('{') ? parseJson(text, TokenizerJson, file) : fromVocabulary(text, file);
@@ -59,10 +67,10 @@ export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
   };
   const specials = { pad: id(specialTokens.pad), unknown: id(specialTokens.unknown), cls: id(specialTokens.cls), sep: id(specialTokens.sep), mask: id(specialTokens.mask) };
   if (specials.pad !== 0) throw new DataError(`${file}: [PAD] has id ${specials.pad}, expected 0 (the first line), which batches pad with`);
-  const tokenizer = build(json, file);
+  const { normalize, tokenizer } = build(json, file);
   const special = new Set(Object.values(specials));
   return {
-    encode: (question) => tokenizer.encode(question, { add_special_tokens: false }).ids,
+    encode: (question) => tokenizer.encode(normalize(question), { add_special_tokens: false }).ids,
     decode: (ids) => {
       const words = ids.filter((i) => i === specials.unknown || !special.has(i));
       return words.length ? tokenizer.decode(words) : '';
@@ -75,13 +83,18 @@ export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
 
 /** The words and punctuation marks of a text, lower case, as WordPiece sees them. */
 export function bertWords(): (text: string) => string[] {
-  const { normalizer, pre_tokenizer } = build(fromVocabulary(Object.values(specialTokens).join('\n'), 'special tokens'), 'special tokens');
-  return (text) => pre_tokenizer?.pre_tokenize(normalizer?.normalize(text) ?? text) ?? [];
+  const { normalize, tokenizer } = build(fromVocabulary(Object.values(specialTokens).join('\n'), 'special tokens'), 'special tokens');
+  return (text) => tokenizer.pre_tokenizer?.pre_tokenize(normalize(text)) ?? [];
 }
 
-function build(json: TokenizerJson, file: string): HuggingFaceTokenizer {
+/** The library's BertNormalizer overlooks ideographs beyond U+FFFF and makes a final capital sigma ς; `bertText` stands in for it. */
+function build(json: TokenizerJson, file: string): { normalize: (text: string) => string; tokenizer: HuggingFaceTokenizer } {
+  const bert = BertNormalizer.safeParse(json.normalizer).data;
+  const normalize = (text: string) =>
+    bert ? bertText(text, { clean: bert.clean_text, spaceChinese: bert.handle_chinese_chars, lowercase: bert.lowercase, stripAccents: bert.strip_accents ?? bert.lowercase }) : text;
   try {
-    return new Tokenizer({ ...json, added_tokens: json.added_tokens.filter((token) => !token.special) }, {});
+    const tokenizer = new Tokenizer({ ...json, ...(bert && { normalizer: null }), added_tokens: json.added_tokens.filter((token) => !token.special) }, {});
+    return { normalize, tokenizer };
   } catch (e) {
     throw new DataError(`${file}: ${reasonOf(e)}`);
   }

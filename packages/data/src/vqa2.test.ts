@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeFeatures } from './features-file.ts';
-import { indexObj36, readObj36 } from './obj36.ts';
+import { indexObj36, indexRegionTsv, readBottomUp, readObj36 } from './region-tsv.ts';
 import { answerVocabulary, softScore, softScores } from './soft-score.ts';
 import { readVqa2 } from './vqa2.ts';
 
@@ -89,6 +89,32 @@ describe('obj36 TSV', () => {
     await expect(collect(readObj36(file, demand))).rejects.toThrow('n.tsv, line 2: 4 numbers per region, but lxmert tiny takes 5');
     await expect((await indexObj36(file, demand)).regions('y')).rejects.toThrow('4 numbers per region, those before 5');
     await expect(indexObj36(file, { size: 2048, by: 'lxmert base' })).rejects.toThrow('line 1: 5 numbers per region, but lxmert base takes 2048');
+  });
+});
+
+describe('bottom-up TSV', () => {
+  const boxes = base64(Float32Array.of(0, 0, 640, 480, 10, 20, 30, 40));
+  const line = (image: string, first: number, width = '640') => [image, width, '480', '2', boxes, base64(Float32Array.from({ length: 2 * WIDTH }, (_, i) => first + i))].join('\t');
+
+  it('has the width before the height, and no objects', async () => {
+    const file = await tsv('bu.tsv', [line('9', 1), line('42', 100)]);
+    expect((await collect(readBottomUp(file)))[0]).toMatchObject({ image: '9', width: 640, height: 480 });
+    const index = await indexRegionTsv(file);
+    expect([index.images, index.size]).toEqual([['9', '42'], WIDTH]);
+    expect(await index.regions('42')).toMatchObject({ width: 640, height: 480, features: Float32Array.from({ length: 10 }, (_, i) => 100 + i) });
+    expect((await indexRegionTsv(await tsv('either.tsv', [row('x', 7)]))).images).toEqual(['x']);
+  });
+
+  it('names what is wrong', async () => {
+    await expect(indexObj36(path.join(root, 'bu.tsv'))).rejects.toThrow('6 fields, expected 10');
+    await expect(indexRegionTsv(await tsv('mixed.tsv', [line('9', 1), row('x', 1)]))).rejects.toThrow('line 2: 10 fields, expected 6');
+    await expect(collect(readBottomUp(await tsv('turned.tsv', [line('9', 1, '480')])))).rejects.toThrow('box 0 reaches 640 outside of the 480x480 image. Columns are image_w before image_h');
+  });
+
+  it('indexes no further than asked', async () => {
+    const file = await tsv('first.tsv', [line('9', 1), line('42', 2), 'broken']);
+    expect((await indexRegionTsv(file, undefined, 2)).images).toEqual(['9', '42']);
+    await expect(indexRegionTsv(file)).rejects.toThrow('line 3: 1 fields');
   });
 });
 

@@ -7,7 +7,7 @@ import { readFeatures } from './features-file.ts';
 import { findings, type Finding } from './findings.ts';
 import { parseJson } from './json.ts';
 import { readJson, readText } from './json-file.ts';
-import { indexObj36 } from './obj36.ts';
+import { indexRegionTsv } from './region-tsv.ts';
 import type { OpenOptions } from './open-options.ts';
 import { cachedRegions } from './region-cache.ts';
 import { answerVocabulary, normaliseAnswer, softScores } from './soft-score.ts';
@@ -92,7 +92,7 @@ export async function readVqa2(directory: string, { featuriser = 'file', seed = 
 async function readRaw(split: Vqa2Split, files: Vqa2Files, demand: FeatureDemand | undefined): Promise<Raw> {
   const { questions } = await readJson(files.questions, z.object({ questions: z.array(z.unknown()) }), VQA2_LAYOUT);
   const labels = files.annotations === undefined ? undefined : await readLabels(files.annotations);
-  const features = files.features.endsWith('.tsv') ? await indexObj36(files.features, demand) : await readFeatures(files.features, demand);
+  const features = files.features.endsWith('.tsv') ? await indexRegionTsv(files.features, demand) : await readFeatures(files.features, demand);
   return {
     split,
     questions,
