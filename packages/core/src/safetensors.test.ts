@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { StoredTensor } from './dtypes.ts';
 import { CheckpointError } from './errors.ts';
 import { random } from './random.ts';
-import { readSafetensors, writeSafetensors, type StoredTensor } from './safetensors.ts';
+import { readSafetensors, writeSafetensors } from './safetensors.ts';
 
 /** A file from a header as text or as an object, and data. */
 function file(header: unknown, data: Uint8Array = new Uint8Array(0), claimed?: number): Uint8Array {

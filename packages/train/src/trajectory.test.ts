@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { memoryCheckpoint } from '@espalier/checkpoints';
 import { adapt, readSafetensors, type Adapted } from '@espalier/core';
 import { useCpu, useOnnx } from '@espalier/testing';
 import { tune } from '@espalier/tune';
-import { backbone, disposeModel, fromCheckpoint } from '@espalier/vl-models';
+import { backbone, disposeModel, loadModel } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -25,18 +26,18 @@ const Config = z.looseObject({
   train: z.looseObject({ lr: z.number(), t_total: z.number(), clip: z.number(), losses: numbers, grad_norms: numbers, lrs: numbers, no_grad: z.array(z.string()) }),
 });
 
-function golden(kind: string, folder: string) {
+async function golden(kind: string, folder: string) {
   const read = (name: string) => readFileSync(new URL(`../../vl-models/fixtures/${folder}/${name}`, import.meta.url));
   const config = Config.parse(JSON.parse(read('config.json').toString()));
   const { tensors: io } = readSafetensors(read('io.safetensors'), 'io.safetensors');
   const { tensors } = readSafetensors(read('model.safetensors'), 'model.safetensors');
-  const { keyOf, build, inputsFrom } = backbone(kind);
-  const model = build(config, fromCheckpoint(tensors, keyOf, folder).source);
+  const { inputsFrom } = backbone(kind);
+  const { model } = await loadModel(backbone(kind), config, memoryCheckpoint(tensors, folder));
   // The goldens of LXMERT were trained with every region seen.
   const inputs = () => inputsFrom(new Map([...io].filter(([name]) => name !== 'visual_attention_mask')), config);
   const labels = io.get('labels')!;
   const targets = () => tf.tensor2d(Float32Array.from(labels.data, Number), [labels.shape[0]!, labels.shape[1]!]);
-  return { model, inputs, targets, io, keyOf, course: config.train };
+  return { model, inputs, targets, io, keyOf: model.keyOf, course: config.train };
 }
 
 const CASES = [
@@ -48,8 +49,8 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_, use) =
   beforeAll(use);
   afterAll(useCpu);
 
-  describe.each(CASES)('%s', (_name, kind, folder, method, course) => {
-    const g = golden(kind, folder);
+  describe.each(CASES)('%s', async (_name, kind, folder, method, course) => {
+    const g = await golden(kind, folder);
     const { lr, t_total, clip, losses, grad_norms, lrs, no_grad } = g.course;
     const steps: StepEvent[] = [];
     const start = new Map<string, Float32Array>();
