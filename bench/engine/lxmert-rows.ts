@@ -1,17 +1,17 @@
 import { median } from '../paired.ts';
 import { enter, onnx } from './backends.ts';
-import { training, VQA, type Kind } from './lxmert.ts';
+import { answering, training, VQA, type Kind } from './lxmert.ts';
 import { milliseconds, interleaved, timesOf } from './rounds.ts';
 import type { Row } from './settings.ts';
 
-const row = (kind: Kind, what: string, rounds: number): Row => ({
+const row = (kind: Kind | 'forward', what: string, rounds: number): Row => ({
   name: `lxmert-${kind}`,
-  about: `LXMERT-base, batch 8 x (20 tokens + 36 regions), AdamW, no dropout: a training step of ${what}`,
+  about: `LXMERT-base, batch 8 x (20 tokens + 36 regions): ${what}`,
   backends: ['onnx'],
   measure: async (settings) => {
     const place = onnx(settings);
     await enter(place);
-    const run = training(kind, VQA);
+    const run = kind === 'forward' ? { ...answering(VQA), trainable: 0 } : training(kind, VQA);
     const macs = await run.macs();
     place.onnx!.clearGraphs(); // counting ran every operation by itself
     const work = { parameters: run.parameters, trainable: run.trainable, macs };
@@ -34,5 +34,6 @@ const row = (kind: Kind, what: string, rounds: number): Row => ({
   },
 });
 
-export const lxmertLora = row('lora', 'LoRA, rank 8 on the queries and values of self-attention', 15);
-export const lxmertFull = row('full', 'all parameters', 7);
+export const lxmertLora = row('lora', 'a training step, AdamW, no dropout, of LoRA, rank 8 on the queries and values of self-attention', 15);
+export const lxmertFull = row('full', 'a training step, AdamW, no dropout, of all parameters', 7);
+export const lxmertForward = row('forward', 'a forward pass', 15);

@@ -20,7 +20,7 @@ export interface Training {
   readonly trainable: number;
   /** Multiply-adds of one step on the whole batch, forward and backward, as the model asks for them. */
   macs(): Promise<number>;
-  /** One step; milliseconds of learning (loss and gradients, read), and of moving the variables. */
+  /** One step; milliseconds of learning (loss and gradients, read; of a forward pass the logits), and of moving the variables. */
   step(): Promise<{ learn: number; update: number; loss: number }>;
   readonly how: string | undefined; // the last step was run
 }
@@ -30,6 +30,29 @@ interface Sizes {
   readonly batch: number;
   readonly words: number; // tokens of the question without [CLS] and [SEP]
   readonly regions: number;
+}
+
+/** A forward pass as evaluation runs it. */
+export function answering(sizes: Sizes): Omit<Training, 'trainable'> {
+  const model = modelOf(sizes);
+  const adapted = adapt(model, []);
+  const { inputs } = batchOf(model, sizes);
+  const pass = async (): Promise<number> => {
+    const logits = await adapted.forward(inputs);
+    const [first] = await logits.data();
+    logits.dispose();
+    return first!;
+  };
+  return {
+    parameters: parametersOf(model),
+    macs: async () => totalMacs(await Account.of(1, async () => void (await pass()))),
+    step: async () => {
+      const began = performance.now();
+      const loss = await pass();
+      return { learn: performance.now() - began, update: 0, loss };
+    },
+    how: 'lazy',
+  };
 }
 
 /** The shapes of VQA: 8 pairs of 20 text tokens and 36 regions. */
@@ -61,7 +84,7 @@ export function training(kind: Kind, sizes: Sizes, { capture = true }: { capture
   const groups = optimiserGroups(adapted.trainable, Object.fromEntries([...new Set(adapted.trainable.map((p) => p.group))].map((g) => [g, { method: adamW(), rate: 1e-5 }])));
   let step = 0;
   return {
-    parameters: weightsOf(model.scope).reduce((sum, w) => sum + entriesOf(w.pretrained).reduce((n, [, x]) => n + sizeOf(x.shape), 0), 0),
+    parameters: parametersOf(model),
     trainable: adapted.trainable.reduce((sum, p) => sum + p.variable.size, 0),
     macs: async () => {
       const plain = learnerOf(adapted, false);
@@ -83,4 +106,5 @@ export function training(kind: Kind, sizes: Sizes, { capture = true }: { capture
   };
 }
 
+const parametersOf = ({ scope }: VqaModel<unknown>): number => weightsOf(scope).reduce((sum, w) => sum + entriesOf(w.pretrained).reduce((n, [, x]) => n + sizeOf(x.shape), 0), 0);
 const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);

@@ -2,12 +2,12 @@ import { spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { didYouMean } from '@espalier/core';
 import { block, blockWasm } from './block-rows.ts';
-import { lxmertFull, lxmertLora } from './lxmert-rows.ts';
+import { lxmertForward, lxmertFull, lxmertLora } from './lxmert-rows.ts';
 import { isMemoryMode, memory, memoryChild } from './memory.ts';
 import type { Finding, Row, Settings } from './settings.ts';
 import { small, smallest } from './tiny-rows.ts';
 
-const rows: readonly Row[] = [block, blockWasm, small, smallest, memory, lxmertLora, lxmertFull];
+const rows: readonly Row[] = [block, blockWasm, small, smallest, memory, lxmertForward, lxmertLora, lxmertFull];
 
 /**
  * What the engine costs, as ratios of sides that take turns in one process; every row is a process of its own.

@@ -1,4 +1,4 @@
-"""Training steps of LXMERT-base in PyTorch, in the shapes of `npm run bench -- engine --only lxmert-lora` and `lxmert-full`.
+"""LXMERT-base in PyTorch, in the shapes of `npm run bench -- engine --only lxmert-forward`, `lxmert-lora` and `lxmert-full`.
 
 Weights are drawn, not loaded; dropout is 0 on both sides. Prints one JSON line per kind of step.
 """
@@ -66,6 +66,31 @@ def batch():
     return inputs, torch.rand(BATCH, ANSWERS, generator=draw).gt(0.999).float()
 
 
+class Forward:
+    """A forward pass without gradients."""
+
+    def __init__(self, name, model):
+        self.name, self.model = name, model.eval()
+        self.inputs, _ = batch()
+        self.milliseconds = []
+
+    def step(self, keep):
+        began = time.perf_counter()
+        with torch.inference_mode():
+            self.model(**self.inputs).question_answering_score[0, 0].item()
+        if keep:
+            self.milliseconds.append(1e3 * (time.perf_counter() - began))
+
+    def report(self):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.model(**self.inputs)
+        return {
+            "side": "torch", "kind": self.name, "parameters": sum(p.numel() for p in self.model.parameters()), "trainable": 0,
+            "macs": counter.get_total_flops() // 2,
+            "median": statistics.median(self.milliseconds), "min": min(self.milliseconds), "update": 0, "rounds": len(self.milliseconds),
+        }
+
+
 class Kind:
     """One kind of training, with a model of its own."""
 
@@ -117,14 +142,14 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch chooses")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--kinds", default="lora,full", help="of lora, lora-peft and full, separated by commas")
+    parser.add_argument("--kinds", default="lora,full", help="of forward, lora, lora-peft and full, separated by commas")
     parser.add_argument("--adamw", choices=["fused", "default"], default="fused")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     makers = {"lora": lambda: by_hand(base()), "lora-peft": lambda: by_peft(base()), "full": base}
-    kinds = [Kind(name, makers[name](), options.adamw == "fused") for name in options.kinds.split(",")]
+    kinds = [Forward(name, base()) if name == "forward" else Kind(name, makers[name](), options.adamw == "fused") for name in options.kinds.split(",")]
     for i in range(options.warmup + options.rounds):
         for kind in kinds:
             kind.step(keep=i >= options.warmup)
