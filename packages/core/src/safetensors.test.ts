@@ -22,12 +22,15 @@ describe('what is written is read back', () => {
       ['a.doubles', { shape: [1], data: Float64Array.of(Math.PI) }],
       ['integers', { shape: [3], data: Int32Array.of(-1, 0, 2 ** 31 - 1) }],
       ['long', { shape: [2], data: BigInt64Array.of(-5n, 2n ** 62n) }],
+      ['shorts', { shape: [2], data: Int16Array.of(-(2 ** 15), 2 ** 15 - 1) }],
+      ['signed bytes', { shape: [2], data: Int8Array.of(-128, 127) }],
+      ['__proto__', { shape: [1], data: Int32Array.of(8) }],
       ['bytes', { shape: [5], data: Uint8Array.of(1, 2, 3, 4, 255) }],
       ['scalar', { shape: [], data: Float32Array.of(7) }],
       ['empty', { shape: [0, 4], data: new Float32Array(0) }],
     ]);
-    const read = readSafetensors(writeSafetensors(tensors, { plugin: 'lora', 'ключ': 'é' }));
-    expect(read.metadata).toEqual({ plugin: 'lora', 'ключ': 'é' });
+    const read = readSafetensors(writeSafetensors(tensors, { plugin: 'lora', 'ключ': 'é', ['__proto__']: 'x' }));
+    expect(Object.entries(read.metadata)).toEqual([['plugin', 'lora'], ['ключ', 'é'], ['__proto__', 'x']]);
     expect(new Set(read.tensors.keys())).toEqual(new Set(tensors.keys()));
     for (const [name, t] of tensors) expect({ name, shape: read.tensors.get(name)!.shape, data: read.tensors.get(name)!.data }).toEqual({ name, ...t });
   });
@@ -103,12 +106,23 @@ describe('malformed files are refused, naming file and tensor', () => {
     ['data cut off', file({ x: entry('F32', [2], 0, 8) }, four), "tensor 'x' ends at byte 8 of 4"],
     ['overlap', file({ x: entry('F32', [1], 0, 4), y: entry('F32', [1], 0, 4) }, four), 'overlap or leave a hole'],
     ['a hole', file({ x: entry('F32', [1], 4, 8) }, eight), "tensor 'x' begins at byte 4 where 0 was expected"],
+    ['a shape beyond all files', file({ x: entry('F32', [2 ** 40, 2 ** 40], 0, 4) }, four), 'is larger than any file'],
+    ['a shape beyond all files but for a zero', file({ x: entry('F32', [2 ** 40, 2 ** 40, 0], 0, 0) }), 'is larger than any file'],
+    ['a name that stands twice', file('{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', eight), 'the name "x" stands twice'],
+    ['a name that stands twice, once in other letters', file('{"x" : {"dtype":"U8","shape":[4],"data_offsets":[0,4]},"\\u0078"\n:{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}', eight), 'the name "x" stands twice'],
+    ['a key that stands twice', file('{"x":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}}', four), 'the name "dtype" stands twice'],
     ['bytes left over', file({ x: entry('F32', [1], 0, 4) }, eight), '4 bytes belong to no tensor'],
   ])('%s', (_, bytes, words) => {
     const read = () => readSafetensors(bytes, 'model.safetensors');
     expect(read).toThrow(CheckpointError);
     expect(read).toThrow(words);
     expect(read).toThrow('model.safetensors: ');
+  });
+
+  it('names are compared within one object, whatever they hold', () => {
+    const names = ['a"b', 'a\\', '{', 'dtype', 'shape', ':', '"x":'];
+    const bytes = writeSafetensors(new Map(names.map((name) => [name, { shape: [1], data: Float32Array.of(1) }])), { dtype: '"dtype":', x: 'x' });
+    expect([...readSafetensors(bytes).tensors.keys()].sort()).toEqual([...names].sort());
   });
 
   it('every prefix of a good file', () => {
@@ -118,5 +132,6 @@ describe('malformed files are refused, naming file and tensor', () => {
 
   it('writing values that do not fill the shape', () => {
     expect(() => writeSafetensors(new Map([['x', { shape: [2], data: Float32Array.of(1) }]]))).toThrow("tensor 'x': 1 values for shape [2]");
+    expect(() => writeSafetensors(new Map([['__metadata__', { shape: [1], data: Float32Array.of(1) }]]))).toThrow("the format's own");
   });
 });
