@@ -3,5 +3,8 @@ export type { Checkpoint, CheckpointFormat, CheckpointTensor } from './checkpoin
 export { memoryCheckpoint } from './memory-checkpoint.ts';
 export { openCheckpoint } from './open.ts';
 export { openSafetensors } from './safetensors.ts';
-export { writeSafetensorsTo, type ByteSink, type TensorToWrite } from './safetensors-writer.ts';
+export type { ByteSink } from './byte-sink.ts';
+export { writeSafetensorsTo } from './safetensors-writer.ts';
+export type { TensorToWrite } from './tensor-bytes.ts';
+export { writeTorchZipTo } from './torch-zip-writer.ts';
 export { openSharded } from './sharded.ts';
