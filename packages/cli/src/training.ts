@@ -16,7 +16,7 @@ import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
-import { optimiserNamed } from './optimisers.ts';
+import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
 import { countParameters, flopsOf, type Flops } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
@@ -44,10 +44,11 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   const settings = parseSettings(TrainSettings, options);
   const out = settings.out ?? join('out', `train-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   refuseOtherRun(out, settings.resume);
+  const optimiser = optimiserNamed(settings.optimiser, settings.weightDecay);
   const backend = await selectBackend(settings.backend, { threads: settings.threads });
   const composition = await compose(container, settings);
   try {
-    return await train({ settings, out, backend: backend.name, composition, container, onEvent, signal });
+    return await train({ settings, optimiser, out, backend: backend.name, composition, container, onEvent, signal });
   } finally {
     composition.dispose();
   }
@@ -55,6 +56,7 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
 
 interface Job {
   readonly settings: Settings;
+  readonly optimiser: NamedOptimiser;
   readonly out: string;
   readonly backend: string;
   readonly composition: Composition;
@@ -126,9 +128,8 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
   accuracy, loss, ...Object.fromEntries(Object.entries(byAnswerType).map(([name, share]) => [`accuracy ${name}`, share.accuracy])),
 });
 
-function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, weightDecay, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval } = settings;
-  const { method, progress } = optimiserNamed(settings.optimiser, weightDecay);
+function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
+  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval } = settings;
   const group = {
     method,
     rate: lr,

@@ -86,6 +86,15 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_backend,
     });
   });
 
+  it.each(CASES)('%s moves arrays on the host as its chain moves tensors', async (_name, method) => {
+    const after = (one: Method) => using((points) => {
+      moved(one, points, [1, 2, 3]).dispose();
+      return points.map((p) => p.variable.dataSync<'float32'>().slice());
+    });
+    const [swept, chained] = [await after(method), await after({ name: method.name, chain: method.chain })];
+    swept.forEach((values, i) => toBeAllClose(values, chained[i]!, { relative: 2e-6, absolute: 1e-7 }));
+  });
+
   it('moves the first step of Adam by the rate against the sign of the gradient, however large that is', async () => {
     await using((points) => {
       const p = points[0]!;
