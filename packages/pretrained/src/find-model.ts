@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { CheckpointError } from '@espalier/core';
+import { backbone, type Backbone } from '@espalier/vl-models';
+import { z } from 'zod';
+import type { Pretrained } from './directory.ts';
+import { BESIDE } from './files.ts';
+
+export interface ModelChoice {
+  readonly backbone?: string | undefined; // default what config.json says
+  readonly size?: Size | undefined; // of the configuration where there is no config.json
+  readonly config?: Readonly<Record<string, unknown>> | undefined; // entries that go before those of config.json
+}
+export type Size = 'tiny' | 'small' | 'base';
+
+/** A model as its files tell, not yet built. */
+export interface FoundModel {
+  readonly kind: Backbone;
+  readonly config: Readonly<Record<string, unknown>>; // complete
+  readonly init: 'own' | 'bert'; // whose the weights are: the model's, or a BERT's to start it from
+  readonly by: string; // whose configuration it is, for messages
+  readonly weights: string | undefined; // the file of weights, or the index of its shards
+  readonly vocabulary: Vocabulary | undefined;
+}
+
+export interface Vocabulary {
+  readonly file: string;
+  readonly text: string; // of a vocab.txt or tokenizer.json
+}
+
+const Config = z.looseObject({ model_type: z.string().optional() });
+
+/** Reads the configuration and the vocabulary of a model's files. @throws CheckpointError naming the file and the remedy. */
+export async function findModel({ directory, files }: Pretrained, { backbone: name, size, config: changes }: ModelChoice = {}): Promise<FoundModel> {
+  const weights = files.find((file) => !BESIDE.includes(file));
+  const parts = { weights: weights === undefined ? undefined : join(directory, weights), vocabulary: await vocabularyIn(directory, files) };
+  const file = join(directory, 'config.json');
+  if (!files.includes('config.json')) {
+    if (name === undefined || (size === undefined && changes === undefined))
+      throw new CheckpointError(`${file} is missing: put there the configuration, with model_type, or name the backbone and its size (tiny, small or base)`);
+    const kind = backbone(name);
+    return { ...configurationOf(kind, { ...Object(size && kind.sizes[size]), ...changes }, `${kind.name} ${size ?? 'of its own'}`), init: 'own', ...parts };
+  }
+  const given = parsed(await readFile(file, 'utf8'), file);
+  const told = given.model_type;
+  if (told === 'bert') {
+    if (name === undefined) throw new CheckpointError(`${file} is of a BERT, which reads no images: name the backbone that is to start from it`);
+    const kind = backbone(name);
+    const { model_type: _, ...bert } = given;
+    return { ...configurationOf(kind, { ...Object(kind.fromBert(bert)), ...changes }, file, size), init: 'bert', ...parts };
+  }
+  if (told === undefined && name === undefined) throw new CheckpointError(`${file} has no model_type ('lxmert', 'vl_bert', 'visual_bert' or 'bert'). Add it, or name the backbone.`);
+  const kind = backbone(told ?? name ?? '');
+  if (name !== undefined && kind !== backbone(name)) throw new CheckpointError(`${file} is of a '${kind.name}', but the backbone is to be '${name}'. Leave the backbone out, or name the weights of a ${name}.`);
+  return { ...configurationOf(kind, { ...given, ...changes }, file, size), init: 'own', ...parts };
+}
+
+/** A kind's configuration, complete. @throws CheckpointError naming the entry that is wrong, and where it is not of the size that is asked for. */
+export function configurationOf(kind: Backbone, given: unknown, where: string, size?: Size): Pick<FoundModel, 'kind' | 'config' | 'by'> {
+  const config = complete(kind, given, where);
+  const asked = size && complete(kind, kind.sizes[size], `${kind.name} ${size}`)['hidden_size'];
+  if (asked !== undefined && asked !== config['hidden_size'])
+    throw new CheckpointError(`size '${size}' of ${kind.name} has hidden_size ${String(asked)}, but ${where} says ${String(config['hidden_size'])}. Leave the size out, or name other weights ('none' draws new ones).`);
+  return { kind, config, by: where.endsWith('config.json') ? `${kind.name} of ${basename(dirname(where))}` : where };
+}
+
+function complete(kind: Backbone, given: unknown, where: string): Record<string, unknown> {
+  const checked = kind.schema.safeParse(given);
+  if (!checked.success) throw new CheckpointError(`${where}: ${checked.error.issues.map((i) => `'${i.path.join('.')}': ${i.message}`).join('; ')}`);
+  return z.record(z.string(), z.unknown()).parse(checked.data);
+}
+
+function parsed(text: string, file: string): z.output<typeof Config> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(`${file} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+  const checked = Config.safeParse(json);
+  if (!checked.success) throw new CheckpointError(`${file}: ${checked.error.issues.map((i) => `${i.path.join('.') || 'top level'}: ${i.message}`).join('; ')}`);
+  return checked.data;
+}
+
+/** The vocabulary among a model's files, if there is one. */
+async function vocabularyIn(directory: string, files: readonly string[]): Promise<Vocabulary | undefined> {
+  const name = ['vocab.txt', 'tokenizer.json'].find((file) => files.includes(file));
+  const file = name && join(directory, name);
+  return file === undefined ? undefined : { file, text: await readFile(file, 'utf8') };
+}
