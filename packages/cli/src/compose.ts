@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import { adapt, type Adapted, type Plugin } from '@espalier/core';
 import { describeFinding, featuriserFrom, limit, openData, trainWordPiece, type FeatureDemand, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
-import { disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
+import { disposeModel, type Backbone, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { z } from 'zod';
 import { buildBackbone, demandOf, tokenizerOf, withVocabulary } from './backbone-model.ts';
-import { findBackbone, type FoundBackbone } from './backbone-weights.ts';
+import { findBackbone, type FindOptions, type FoundBackbone } from './backbone-weights.ts';
 import { headPlugin, resolvePlugins, type Container } from './plugins.ts';
 import type { TrainSettings } from './settings.ts';
 
@@ -31,25 +31,25 @@ export interface Composition {
 const VOCABULARY = 256;
 
 /** Builds backbone, data and adapted model from a configuration. @throws EspalierError for whatever does not fit together. */
-export async function compose(container: Container, settings: z.output<typeof TrainSettings>): Promise<Composition> {
+export async function compose(container: Container, settings: z.output<typeof TrainSettings>, options: FindOptions = {}): Promise<Composition> {
   const { plugin, seed, limitTrain, limitEval } = settings;
   const { plugins, packages } = await resolvePlugins(container, plugin);
-  const found = await findBackbone(settings);
+  const found = await findBackbone(settings, options);
   const features = settings.features ?? defaultFeatures(settings.data);
   const dataSpec = absoluteSpec(settings.data);
   const data = await openTaskData(dataSpec, features, settings.dataSeed, demandOf(found));
   const { tokens, text: vocabulary } = tokenizerOf(found, () => trainWordPiece(data.splits.train.map((r) => r.question), { size: VOCABULARY }));
   const config = withVocabulary(found, tokens);
-  const { model, drawn } = await buildBackbone({ ...found, config, seed });
+  const { model, report } = await buildBackbone({ ...found, config, seed, signal: options.signal });
   const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
   const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);
   return {
-    kind: found.kind, model, weights: found.weights, tokens, vocabulary, data, dataSpec, features, adapted, packages,
+    kind: found.kind, model, weights: found.recorded, tokens, vocabulary, data, dataSpec, features, adapted, packages,
     train: sample(data.splits.train, limitTrain),
     validation: sample(data.splits.validation, limitEval),
     test: labelled?.length ? sample(labelled, limitEval) : undefined,
-    notes: [...weightNotes(found, seed, drawn), ...data.report().map(describeFinding)],
+    notes: [...weightNotes(found, seed, report), ...data.report().map(describeFinding)],
     dispose: () => {
       adapted.dispose();
       disposeModel(model.scope);
@@ -77,10 +77,13 @@ export const absoluteSpec = (spec: string): string => spec.replace(/^(easy-vqa|v
 const defaultFeatures = (spec: string): string => (/^vqa2(:|$)/.test(spec) ? 'file' : 'grid');
 
 /** Says what is not pretrained. */
-export function weightNotes({ kind, by, stored, weights }: FoundBackbone, seed: number, drawn: number): string[] {
-  if (!stored) return [`WARNING: ${by} has no pretrained weights here: all its arrays are drawn from seed ${seed}. What stays frozen has learned nothing. Give --weights DIR for a pretrained ${kind.name}.`];
+export function weightNotes({ kind, by, init, weights, recorded }: FoundBackbone, seed: number, report: LoadReport | undefined): string[] {
+  if (!report) return [`WARNING: ${by} has no pretrained weights here: all its arrays are drawn from seed ${seed}. What stays frozen has learned nothing. Give --weights DIR for a pretrained ${kind.name}.`];
+  const { drawn, notFinite } = report;
   return [
-    `backbone ${by}, weights ${weights ?? stored.file}`,
-    ...(drawn ? [`${stored.file} has no answer head: its ${drawn} arrays are drawn from seed ${seed}`] : []),
+    `backbone ${by}, weights ${recorded ?? weights}`,
+    ...(drawn.length && init === 'own' ? [`${weights} has no answer head: its ${drawn.length} arrays are drawn from seed ${seed}`] : []),
+    ...(init === 'bert' ? [`${weights} is a BERT: ${drawn.length} arrays that it has not are drawn from seed ${seed}`] : []),
+    ...(notFinite.length ? [`WARNING: ${weights} holds NaN or infinities in ${notFinite.slice(0, 5).join(', ')}${notFinite.length > 5 ? ` and ${notFinite.length - 5} more` : ''}. No answer of it can be trusted.`] : []),
   ];
 }

@@ -3,11 +3,12 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError, load, readManifest, save, type Adapted, type Manifest } from '@espalier/core';
 import { wordPiece, type WordPiece } from '@espalier/data';
+import { vocabularyIn } from '@espalier/pretrained';
 import { fileStore, writeWhole } from '@espalier/train';
 import { backbone, disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
 import { z } from 'zod';
 import { buildBackbone } from './backbone-model.ts';
-import { findBackbone, vocabularyIn } from './backbone-weights.ts';
+import { findBackbone } from './backbone-weights.ts';
 import type { Composition } from './compose.ts';
 import { compositionRoot, restorerOf, type Container } from './plugins.ts';
 
@@ -57,8 +58,8 @@ export async function openModel(directory: string, { weights, container = compos
   const kind = backbone(manifest.base.model);
   const config = z.record(z.string(), z.unknown()).parse(manifest.base.config);
   const at = weights ?? manifest.base.weights;
-  const stored = at === undefined ? undefined : await storedAt(directory, at);
-  const { model } = await buildBackbone({ kind, config, stored, seed: manifest.seed });
+  const found = at === undefined ? { init: 'own' as const, weights: undefined } : await weightsAt(directory, at, kind);
+  const { model } = await buildBackbone({ ...found, kind, config, seed: manifest.seed });
   try {
     const adapted = await inDirectory(directory, () => load(model, store, { resolve: restorerOf(container) }));
     return {
@@ -94,11 +95,11 @@ export async function saveModel(directory: string, c: Composition, options: Retu
   return sizes.reduce((sum, { size }) => sum + size, 0);
 }
 
-async function storedAt(directory: string, weights: string) {
-  let reason = 'it holds no model.safetensors';
+async function weightsAt(directory: string, weights: string, kind: Backbone) {
+  let reason = 'it holds no weights';
   try {
-    const { stored } = await findBackbone({ weights });
-    if (stored) return stored;
+    const found = await findBackbone({ weights, backbone: kind.name });
+    if (found.weights !== undefined) return found;
   } catch (e) {
     reason = e instanceof Error ? e.message : String(e);
   }

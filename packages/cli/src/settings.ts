@@ -15,7 +15,8 @@ const backend = option(text.default('auto'), 'auto, tfjs-node-gpu, tfjs-node, on
 const threads = option(count.or(z.literal('auto')).default('auto'), 'threads of the onnx backend', 'N');
 const backbone = option(z.enum(['vl-bert', 'lxmert', 'visual-bert']).optional(), "vl-bert, lxmert or visual-bert; default the weights' own, else vl-bert", 'NAME');
 const size = option(z.enum(['tiny', 'small', 'base']).optional(), "tiny, small or base; default the weights' own, else small", 'NAME');
-const weights = option(text.optional(), 'directory of config.json, model.safetensors and vocab.txt, a .safetensors file, a shipped one such as lxmert-small, or none to draw new ones; default the shipped ones where there are any', 'DIR');
+const weights = option(text.optional(), 'directory of config.json, model.safetensors (or pytorch_model.bin) and vocab.txt, a file of weights, OWNER/NAME[@REVISION] of the Hugging Face Hub, a shipped one such as lxmert-small, or none to draw new ones; default the shipped ones where there are any', 'DIR');
+const vocabulary = option(text.optional(), 'vocab.txt or tokenizer.json, where none lies beside the weights', 'FILE');
 const plugin = option(z.array(PluginEntry).default([]), `plugin to put on the backbone, 'NAME:{json}' or 'NAME#INSTANCE:{json}'; may be repeated`, 'SPEC');
 const features = option(text.optional(), "what makes regions of images: grid, components, either with ':{json}', or file for extracted ones", 'SPEC');
 const limitEval = option(count.optional(), 'score a seeded sample of N questions of each split', 'N');
@@ -25,7 +26,7 @@ const seed = option(z.int().default(0), 'of new weights, order, dropout and samp
 
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
-  config, backbone, size, weights, plugin,
+  config, backbone, size, weights, vocabulary, plugin,
   data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR or vqa2:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),

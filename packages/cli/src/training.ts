@@ -46,7 +46,7 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   refuseOtherRun(out, settings.resume);
   const optimiser = optimiserNamed(settings.optimiser, settings.weightDecay);
   const backend = await selectBackend(settings.backend, { threads: settings.threads });
-  const composition = await compose(container, settings);
+  const composition = await compose(container, settings, { note: (text) => onEvent({ type: 'note', text }), signal });
   try {
     return await train({ settings, optimiser, out, backend: backend.name, composition, container, onEvent, signal });
   } finally {

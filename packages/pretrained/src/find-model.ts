@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { CheckpointError } from '@espalier/core';
 import { backbone, type Backbone } from '@espalier/vl-models';
 import { z } from 'zod';
-import type { Pretrained } from './directory.ts';
+import { statIfThere, type Pretrained } from './directory.ts';
 import { BESIDE } from './files.ts';
 
 export interface ModelChoice {
@@ -33,7 +33,7 @@ const Config = z.looseObject({ model_type: z.string().optional() });
 /** Reads the configuration and the vocabulary of a model's files. @throws CheckpointError naming the file and the remedy. */
 export async function findModel({ directory, files }: Pretrained, { backbone: name, size, config: changes }: ModelChoice = {}): Promise<FoundModel> {
   const weights = files.find((file) => !BESIDE.includes(file));
-  const parts = { weights: weights === undefined ? undefined : join(directory, weights), vocabulary: await vocabularyIn(directory, files) };
+  const parts = { weights: weights === undefined ? undefined : join(directory, weights), vocabulary: await vocabularyIn(directory) };
   const file = join(directory, 'config.json');
   if (!files.includes('config.json')) {
     if (name === undefined || (size === undefined && changes === undefined))
@@ -82,9 +82,11 @@ function parsed(text: string, file: string): z.output<typeof Config> {
   return checked.data;
 }
 
-/** The vocabulary among a model's files, if there is one. */
-async function vocabularyIn(directory: string, files: readonly string[]): Promise<Vocabulary | undefined> {
-  const name = ['vocab.txt', 'tokenizer.json'].find((file) => files.includes(file));
-  const file = name && join(directory, name);
-  return file === undefined ? undefined : { file, text: await readFile(file, 'utf8') };
+/** The vocabulary of a directory, where it has one. */
+export async function vocabularyIn(directory: string): Promise<Vocabulary | undefined> {
+  for (const name of ['vocab.txt', 'tokenizer.json']) {
+    const file = join(directory, name);
+    if ((await statIfThere(file))?.isFile()) return { file, text: await readFile(file, 'utf8') };
+  }
+  return undefined;
 }

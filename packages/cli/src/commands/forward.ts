@@ -23,10 +23,10 @@ export const forward = command({
   settings: ForwardSettings,
   run: async ({ weights, inputs: file, out, backbone, size, backend, threads, json }, to) => {
     const engine = await selectBackend(backend, { threads });
-    const found = await findBackbone({ weights, backbone, size });
-    if (!found.stored) throw new EspalierError(`--weights ${weights} holds no model.safetensors: there is nothing to compare`);
+    const found = await findBackbone({ weights, backbone, size }, { note: (text) => to.err(`${text}\n`), signal: to.signal });
+    if (found.weights === undefined) throw new EspalierError(`--weights ${weights} holds no weights: there is nothing to compare`);
     const arrays = await readInputs(file);
-    const { model } = await buildBackbone({ ...found, seed: 0, wholeHead: true });
+    const { model } = await buildBackbone({ ...found, seed: 0, head: 'stored', signal: to.signal });
     const adapted = adapt(model, []);
     try {
       const { map, asked } = watched(arrays);

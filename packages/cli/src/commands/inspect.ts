@@ -3,7 +3,7 @@ import { disposeModel } from '@espalier/vl-models';
 import { buildBackbone } from '../backbone-model.ts';
 import { findBackbone } from '../backbone-weights.ts';
 import { adaptOrDispose } from '../compose.ts';
-import { printJson } from '../console.ts';
+import { printJson, type Console } from '../console.ts';
 import { UsageError } from '../errors.ts';
 import { inspect as inspection, type Inspection } from '../inspection.ts';
 import { openModel } from '../model-directory.ts';
@@ -20,7 +20,7 @@ export const inspect = command({
   run: async (settings, to) => {
     const { backend, threads, json, questionLength, regions } = settings;
     await selectBackend(backend, { threads });
-    const subject = settings.model === undefined ? await composed(settings) : await opened(settings.model, settings);
+    const subject = settings.model === undefined ? await composed(settings, to) : await opened(settings.model, settings);
     try {
       const found = await inspection(subject.adapted, subject.model, { questionLength, ...(regions !== undefined && { regions }) });
       if (json) printJson(to, found);
@@ -39,9 +39,9 @@ async function opened(directory: string, { backbone, size, plugin, answers, weig
   return openModel(directory, { weights });
 }
 
-async function composed(settings: Settings) {
+async function composed(settings: Settings, to: Console) {
   const { plugins } = await resolvePlugins(compositionRoot(), settings.plugin);
-  const found = await findBackbone(settings);
+  const found = await findBackbone(settings, { note: (text) => to.err(`${text}\n`), signal: to.signal });
   const { model } = await buildBackbone({ ...found, seed: settings.seed });
   // As in training, the head is there whenever anything is.
   const withHead = plugins.length || settings.answers !== undefined ? [...plugins, headPlugin(settings.answers)] : [];
