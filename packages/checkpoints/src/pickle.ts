@@ -1,5 +1,5 @@
 import { CheckpointError } from '@espalier/core';
-import { cursor, type Cursor } from './pickle-cursor.ts';
+import { cursor, decoded, type Cursor } from './pickle-cursor.ts';
 import { allowedGlobal, applyGlobal, storageOf } from './pickle-globals.ts';
 import { asKind, describe, type Pickled, type Storage } from './pickle-values.ts';
 
@@ -55,7 +55,7 @@ interface Machine {
   /** Puts a new object on the stack, `inside` being what it holds. */
   make(value: Pickled & object, inside: readonly Pickled[]): void;
   contain(value: Pickled & object, inside: readonly Pickled[]): void;
-  text(length: number, orLatin1?: boolean): string;
+  text(length: number): string;
   bytes(length: number): Uint8Array;
 }
 
@@ -89,9 +89,9 @@ function newMachine(input: Cursor, who: string): Machine {
       push({ stack, in: input }, value);
     },
     contain,
-    text: (length, orLatin1) => {
+    text: (length) => {
       chargeText(length);
-      return input.text(length, orLatin1);
+      return input.text(length);
     },
     bytes: (length) => {
       chargeText(length);
@@ -188,6 +188,12 @@ function long(m: Machine): void {
   push(m, Number.isSafeInteger(Number(signed)) ? Number(signed) : signed);
 }
 
+/** A str of Python 2: text where it is UTF-8, else bytes. */
+function byteString(m: Machine, length: number): void {
+  const bytes = m.bytes(length);
+  push(m, decoded(bytes) ?? bytes);
+}
+
 function stackGlobal(m: Machine): void {
   const name = pop(m);
   const module = pop(m);
@@ -237,8 +243,8 @@ const OPCODES: ReadonlyMap<number, (m: Machine) => void> = new Map<number, (m: M
   [0x47, (m) => push(m, m.in.f64())], // BINFLOAT
   [0x58, (m) => push(m, m.text(m.in.u32()))], // BINUNICODE
   [0x8c, (m) => push(m, m.text(m.in.byte()))], // SHORT_BINUNICODE
-  [0x54, (m) => push(m, m.text(m.in.u32(), true))], // BINSTRING
-  [0x55, (m) => push(m, m.text(m.in.byte(), true))], // SHORT_BINSTRING
+  [0x54, (m) => byteString(m, m.in.u32())], // BINSTRING
+  [0x55, (m) => byteString(m, m.in.byte())], // SHORT_BINSTRING
   [0x42, (m) => push(m, m.bytes(m.in.u32()))], // BINBYTES
   [0x43, (m) => push(m, m.bytes(m.in.byte()))], // SHORT_BINBYTES
   [0x29, (m) => tuple(m, [])], // EMPTY_TUPLE

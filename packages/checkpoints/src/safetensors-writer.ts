@@ -20,8 +20,9 @@ export interface TensorToWrite extends TensorHead {
 export async function writeSafetensorsTo(sink: ByteSink, entries: readonly TensorToWrite[], metadata: Readonly<Record<string, string>> = {}): Promise<void> {
   const { head, order } = layoutSafetensors(entries, metadata);
   await sink.write(head);
-  for (const { name, dtype, shape, count, read } of order) {
-    const data = await read();
+  for (const { tensor, count } of order) {
+    const { name, dtype, shape } = tensor;
+    const data = await tensor.read();
     if (data.length !== count) throw new CheckpointError(`tensor '${name}': ${data.length} values for shape [${shape.join(', ')}]`);
     if (data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16')) await writeRounded(sink, name, dtype, data);
     else if (dtypeOf(data) === (dtype === 'BOOL' ? 'U8' : dtype)) {
