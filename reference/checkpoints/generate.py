@@ -32,7 +32,7 @@ def views():
     base = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
     halves = torch.arange(12, dtype=torch.float16).reshape(3, 4)
     bytes_ = torch.arange(12, dtype=torch.uint8).reshape(3, 4)
-    longs = torch.arange(12).reshape(3, 4)
+    longs = torch.arange(12).reshape(3, 4) - 6
     return {
         'base': base, 'rows': base[1:], 'transposed': base.permute(2, 0, 1), 'column': base[:, 1, 2], 'stepped': base[::2, :, 1::2],
         'expanded': base[0, 0, :3].reshape(3, 1).expand(3, 4), 'overlapping': base.flatten().as_strided((4, 3), (1, 2), 5),

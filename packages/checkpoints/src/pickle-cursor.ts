@@ -3,8 +3,16 @@ import { CheckpointError } from '@espalier/core';
 /** The pickle goes on beyond the bytes at hand: it was cut off, or more of the file must be read. */
 export class CutOffError extends CheckpointError {}
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-const latin1 = new TextDecoder('latin1');
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** The bytes as UTF-8, or undefined where they are none. */
+export function decoded(bytes: Uint8Array): string | undefined {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
 
 /** A place in a pickle. Every length is checked against the bytes at hand before anything is allocated. */
 export interface Cursor {
@@ -18,8 +26,8 @@ export interface Cursor {
   f64(): number; // big endian, as pickles have it
   /** A view of the next bytes. */
   bytes(length: number): Uint8Array;
-  /** The next bytes as text; with `orLatin1` such as are no UTF-8 are taken one by one. */
-  text(length: number, orLatin1?: boolean): string;
+  /** The next bytes as UTF-8. */
+  text(length: number): string;
   /** Text up to a line feed, of at most `limit` bytes. */
   line(limit: number): string;
   fail(what: string): never;
@@ -37,15 +45,11 @@ export function cursor(data: Uint8Array, start: number, who: string): Cursor {
     at += length;
     return from;
   };
-  const text = (length: number, orLatin1 = false): string => {
+  const bytes = (length: number): Uint8Array => {
     const from = take(length);
-    const bytes = data.subarray(from, from + length);
-    try {
-      return utf8.decode(bytes);
-    } catch {
-      return orLatin1 ? latin1.decode(bytes) : fail('a text is not UTF-8');
-    }
+    return data.subarray(from, from + length);
   };
+  const text = (length: number): string => decoded(bytes(length)) ?? fail('a text is not UTF-8');
   return {
     get at() {
       return at;
@@ -56,10 +60,7 @@ export function cursor(data: Uint8Array, start: number, who: string): Cursor {
     i32: () => view.getInt32(take(4), true),
     u64: () => Number(view.getBigUint64(take(8), true)),
     f64: () => view.getFloat64(take(8), false),
-    bytes: (length) => {
-      const from = take(length);
-      return data.subarray(from, from + length);
-    },
+    bytes,
     text,
     line: (limit) => {
       const end = data.subarray(at, at + limit).indexOf(10);

@@ -1,20 +1,7 @@
-import { CheckpointError } from '@espalier/core';
-import { cursor, type Cursor } from './pickle-cursor.ts';
+import { cursor, decoded } from './pickle-cursor.ts';
 import { allowedGlobal, applyGlobal, storageOf } from './pickle-globals.ts';
+import { LIMITS, newMachine, pop, popMark, push, top, type Machine } from './pickle-machine.ts';
 import { asKind, describe, type Pickled, type Storage } from './pickle-values.ts';
-
-/** What a pickle may ask for; far above what real checkpoints need (10^5 steps, 10^4 objects). */
-const LIMITS = {
-  steps: 5_000_000, // opcodes and copied items
-  objects: 1_000_000, // lists, tuples, dicts, tensors
-  stack: 1_000_000,
-  memo: 1_000_000,
-  marks: 1_000, // open at once
-  depth: 100, // of containers in containers
-  text: 16 * 2 ** 20, // bytes of one text
-  texts: 64 * 2 ** 20, // bytes of all
-  name: 256,
-} as const;
 
 /** What a pickle holds, the storages that it speaks of, and the byte behind it. */
 export interface Unpickled {
@@ -25,8 +12,8 @@ export interface Unpickled {
 
 /**
  * Reads the pickle that begins at `start`, as data: names are looked up in a table of those that torch.save needs, and
- * nothing is imported, called or constructed. @throws CheckpointError naming an opcode or a name that is not allowed, or the limit
- * that is exceeded; CutOffError where `data` ends before the pickle.
+ * nothing is imported, called or constructed. @throws CheckpointError naming an opcode or a name that is not allowed, or
+ * the limit that is exceeded; CutOffError where `data` ends before the pickle.
  */
 export function unpickle(data: Uint8Array, start: number, who: string): Unpickled {
   const machine = newMachine(cursor(data, start, who), who);
@@ -42,84 +29,6 @@ export function unpickle(data: Uint8Array, start: number, who: string): Unpickle
     if (!opcode) return machine.in.fail(`opcode 0x${code.toString(16).padStart(2, '0')} is not among those that torch.save writes; refused`);
     opcode(machine);
   }
-}
-
-interface Machine {
-  readonly in: Cursor;
-  readonly stack: Pickled[];
-  readonly marks: number[]; // lengths of the stack
-  readonly memo: Map<number, Pickled>;
-  readonly storages: Map<string, Storage>;
-  readonly depths: WeakMap<object, number>;
-  charge(steps: number): void;
-  /** Puts a new object on the stack, `inside` being what it holds. */
-  make(value: Pickled & object, inside: readonly Pickled[]): void;
-  contain(value: Pickled & object, inside: readonly Pickled[]): void;
-  text(length: number, orLatin1?: boolean): string;
-  bytes(length: number): Uint8Array;
-}
-
-function newMachine(input: Cursor, who: string): Machine {
-  let steps = 0;
-  let objects = 0;
-  let texts = 0;
-  const stack: Pickled[] = [];
-  const depths = new WeakMap<object, number>();
-  const over = (what: string, limit: number) => new CheckpointError(`${who}: the pickle has more than ${limit} ${what} (byte ${input.at}); no checkpoint needs so many, refused`);
-  const contain = (value: Pickled & object, inside: readonly Pickled[]) => {
-    let depth = depths.get(value) ?? 1;
-    for (const item of inside) if (typeof item === 'object' && item !== null) depth = Math.max(depth, 1 + (depths.get(item) ?? 0));
-    if (depth > LIMITS.depth) throw over('containers inside each other', LIMITS.depth);
-    depths.set(value, depth);
-  };
-  const chargeText = (length: number) => {
-    texts += length;
-    if (length > LIMITS.text) throw over('bytes in one text', LIMITS.text);
-    if (texts > LIMITS.texts) throw over('bytes of text', LIMITS.texts);
-  };
-  return {
-    in: input, stack, marks: [], memo: new Map(), storages: new Map(), depths,
-    charge: (n) => {
-      steps += n;
-      if (steps > LIMITS.steps) throw over('steps', LIMITS.steps);
-    },
-    make: (value, inside) => {
-      if (++objects > LIMITS.objects) throw over('objects', LIMITS.objects);
-      contain(value, inside);
-      push({ stack, in: input }, value);
-    },
-    contain,
-    text: (length, orLatin1) => {
-      chargeText(length);
-      return input.text(length, orLatin1);
-    },
-    bytes: (length) => {
-      chargeText(length);
-      return input.bytes(length);
-    },
-  };
-}
-
-function push(m: Pick<Machine, 'stack' | 'in'>, value: Pickled): void {
-  if (m.stack.length >= LIMITS.stack) m.in.fail(`the pickle has more than ${LIMITS.stack} values on its stack; refused`);
-  m.stack.push(value);
-}
-
-/** Nothing below an open mark may be taken. */
-function pop(m: Machine): Pickled {
-  const value = m.stack.length > (m.marks.at(-1) ?? 0) ? m.stack.pop() : undefined;
-  return value === undefined ? m.in.fail('the pickle takes a value that is not there') : value;
-}
-
-function popMark(m: Machine): Pickled[] {
-  const mark = m.marks.pop();
-  return mark === undefined ? m.in.fail('the pickle takes a mark that is not there') : m.stack.splice(mark);
-}
-
-function top(m: Machine): Pickled {
-  const value = pop(m);
-  m.stack.push(value);
-  return value;
 }
 
 function setItems(m: Machine, items: readonly Pickled[]): void {
@@ -188,6 +97,12 @@ function long(m: Machine): void {
   push(m, Number.isSafeInteger(Number(signed)) ? Number(signed) : signed);
 }
 
+/** A str of Python 2: text where it is UTF-8, else bytes. */
+function byteString(m: Machine, length: number): void {
+  const bytes = m.bytes(length);
+  push(m, decoded(bytes) ?? bytes);
+}
+
 function stackGlobal(m: Machine): void {
   const name = pop(m);
   const module = pop(m);
@@ -237,8 +152,8 @@ const OPCODES: ReadonlyMap<number, (m: Machine) => void> = new Map<number, (m: M
   [0x47, (m) => push(m, m.in.f64())], // BINFLOAT
   [0x58, (m) => push(m, m.text(m.in.u32()))], // BINUNICODE
   [0x8c, (m) => push(m, m.text(m.in.byte()))], // SHORT_BINUNICODE
-  [0x54, (m) => push(m, m.text(m.in.u32(), true))], // BINSTRING
-  [0x55, (m) => push(m, m.text(m.in.byte(), true))], // SHORT_BINSTRING
+  [0x54, (m) => byteString(m, m.in.u32())], // BINSTRING
+  [0x55, (m) => byteString(m, m.in.byte())], // SHORT_BINSTRING
   [0x42, (m) => push(m, m.bytes(m.in.u32()))], // BINBYTES
   [0x43, (m) => push(m, m.bytes(m.in.byte()))], // SHORT_BINBYTES
   [0x29, (m) => tuple(m, [])], // EMPTY_TUPLE

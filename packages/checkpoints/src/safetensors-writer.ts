@@ -9,5 +9,5 @@ import { bytesOf, type TensorToWrite } from './tensor-bytes.ts';
 export async function writeSafetensorsTo(sink: ByteSink, entries: readonly TensorToWrite[], metadata: Readonly<Record<string, string>> = {}): Promise<void> {
   const { head, order } = layoutSafetensors(entries, metadata);
   await sink.write(head);
-  for (const entry of order) for await (const bytes of bytesOf(entry)) await sink.write(bytes);
+  for (const { tensor } of order) for await (const bytes of bytesOf(tensor)) await sink.write(bytes);
 }

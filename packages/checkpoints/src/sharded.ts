@@ -1,13 +1,13 @@
 import { CheckpointError, elementsOf, parseJsonObject, storedSize } from '@espalier/core';
 import { z } from 'zod';
 import type { ByteSource } from './byte-source.ts';
-import type { Checkpoint, CheckpointTensor } from './checkpoint.ts';
-import { openSafetensors } from './safetensors.ts';
+import type { Checkpoint, CheckpointFormat, CheckpointTensor } from './checkpoint.ts';
+import { openCheckpoint } from './open.ts';
 
 const PLAIN = /^\w[\w.-]*$/; // a file beside the index: no folder, no '..'
 
 /**
- * Opens the shards that `model.safetensors.index.json` names, each once, as one checkpoint. `open` is given plain file
+ * Opens the shards that `model.safetensors.index.json` (or `pytorch_model.bin.index.json`) names, each once, as one checkpoint. `open` is given plain file
  * names. Index and shards must agree: every tensor in the shard it is listed for, none that is not listed, and
  * `metadata.total_size`, where given, the sum of their bytes. @throws CheckpointError; opened files are then closed.
  */
@@ -16,6 +16,7 @@ export async function openSharded(index: string, open: (file: string) => Promise
   const tensors = new Map<string, CheckpointTensor>();
   const metadata = new Map<string, string>();
   const sources: ByteSource[] = [];
+  const formats = new Set<CheckpointFormat>();
   const close = async () => {
     for (const result of await Promise.allSettled(sources.map((source) => source.close()))) if (result.status === 'rejected') throw result.reason;
   };
@@ -23,7 +24,8 @@ export async function openSharded(index: string, open: (file: string) => Promise
     for (const file of [...new Set(weightMap.values())].sort()) {
       const source = await open(file);
       sources.push(source);
-      const shard = await openSafetensors(source);
+      const shard = await openCheckpoint(source);
+      formats.add(shard.format);
       for (const [key, tensor] of shard.tensors) {
         const listed = weightMap.get(key);
         if (listed !== file)
@@ -37,7 +39,9 @@ export async function openSharded(index: string, open: (file: string) => Promise
     const total = [...tensors.values()].reduce((sum, { dtype, shape }) => sum + (elementsOf(shape) ?? NaN) * storedSize(dtype), 0);
     if (totalSize !== undefined && totalSize !== total)
       throw new CheckpointError(`${name}: metadata.total_size is ${totalSize}, the tensors of its shards have ${total} bytes; are the files of one download?`);
-    return { name, format: 'safetensors', tensors, metadata: Object.fromEntries(metadata), close };
+    const [format = 'safetensors', other] = formats;
+    if (other !== undefined) throw new CheckpointError(`${name}: its shards are of the formats ${[...formats].join(' and ')}; are the files of one download?`);
+    return { name, format, tensors, metadata: Object.fromEntries(metadata), close };
   } catch (e) {
     await Promise.allSettled(sources.map((source) => source.close()));
     throw e;

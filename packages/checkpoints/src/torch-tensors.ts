@@ -38,28 +38,24 @@ async function readGathered(view: TensorView, count: number, source: ByteSource,
   const reach = shape.reduce((at, n, i) => at + (n - 1) * strides[i]!, 0) + 1;
   const memory = memoryFor(dtype, count, scratch, source.name);
   const window = await readBytes(source, start, reach * size);
-  copyStrided(units(window, size), units(memory.raw, size), shape, strides);
+  copyStrided(units(window, size), units(memory.raw, size), size === 8 ? 2 : 1, shape, strides);
   return memory.values();
 }
 
-type Units = Uint8Array | Uint16Array | Uint32Array | Float64Array;
+type Units = Uint8Array | Uint16Array | Uint32Array;
 
-/** Bytes as values of a width, to be copied whole. */
+/** Bytes as integers of a value's width, of 4 bytes at most: copied as float64, a long that looks like a NaN would change. */
 function units({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>, size: number): Units {
-  switch (size) {
-    case 8: return new Float64Array(buffer, byteOffset, byteLength / 8);
-    case 4: return new Uint32Array(buffer, byteOffset, byteLength / 4);
-    case 2: return new Uint16Array(buffer, byteOffset, byteLength / 2);
-    default: return new Uint8Array(buffer, byteOffset, byteLength);
-  }
+  if (size >= 4) return new Uint32Array(buffer, byteOffset, byteLength / 4);
+  return size === 2 ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-/** to[k] = from[sum of index_i * stride_i], k counting the indices row-major. */
-function copyStrided(from: Units, to: Units, shape: readonly number[], strides: readonly number[]): void {
+/** Value k of `to` = value (sum of index_i * stride_i) of `from`, k counting the indices row-major; a value is `width` units. */
+function copyStrided(from: Units, to: Units, width: number, shape: readonly number[], strides: readonly number[]): void {
   const index = shape.map(() => 0);
   let at = 0;
-  for (let k = 0; k < to.length; k++) {
-    to[k] = from[at]!;
+  for (let k = 0; k < to.length; k += width) {
+    for (let i = 0; i < width; i++) to[k + i] = from[at * width + i]!;
     for (let d = shape.length - 1; d >= 0; d--) {
       at += strides[d]!;
       if (++index[d]! < shape[d]!) break;

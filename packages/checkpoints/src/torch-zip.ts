@@ -111,12 +111,10 @@ async function checkByteOrder(source: ByteSource, entry: Entry | undefined): Pro
 
 /** Asks once per storage: tensors that share one find it where the first did. */
 function once(locate: Locate): Locate {
-  const found = new Map<string, Promise<number>>();
-  return (storage) => {
-    const known = found.get(storage.key);
-    if (known) return known;
-    const asked = locate(storage);
-    found.set(storage.key, asked);
-    return asked;
+  const found = new Map<string, number>();
+  return async (storage) => {
+    const offset = found.get(storage.key) ?? (await locate(storage));
+    found.set(storage.key, offset);
+    return offset;
   };
 }

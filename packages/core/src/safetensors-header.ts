@@ -78,7 +78,7 @@ export function parseSafetensorsHeader(header: Uint8Array, fileSize: number, fil
 
 function entriesOf(header: Uint8Array, fail: (what: string) => never): Map<string, unknown> {
   try {
-    return parseJsonObject(new TextDecoder('utf-8', { fatal: true }).decode(header));
+    return parseJsonObject(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header));
   } catch (e) {
     const reason = e instanceof Error ? e.message : String(e);
     return fail(reason === 'not an object' ? 'the header is not an object of tensors' : `the header is not JSON (${reason})`);

@@ -11,7 +11,7 @@ export interface TensorHead {
 /** The first bytes of a safetensors file, and the order in which the arrays follow without holes. */
 export interface SafetensorsLayout<T extends TensorHead> {
   readonly head: Uint8Array<ArrayBuffer>; // length and header, padded to 8 bytes
-  readonly order: readonly (T & { readonly count: number; readonly begin: number })[]; // begin: byte after the head
+  readonly order: readonly { readonly tensor: T; readonly count: number; readonly begin: number }[]; // begin: byte after the head
   readonly dataSize: number;
 }
 
@@ -20,15 +20,17 @@ export function layoutSafetensors<T extends TensorHead>(tensors: readonly T[], m
   const sorted = [...tensors].sort((a, b) => storedSize(b.dtype) - storedSize(a.dtype) || (a.name < b.name ? -1 : 1));
   const header = new Map<string, unknown>(Object.keys(metadata).length ? [['__metadata__', metadata]] : []);
   let at = 0;
-  const order = sorted.map((t) => {
-    if (header.has(t.name) || t.name === '__metadata__') throw new CheckpointError(`tensor '${t.name}' cannot be written: ${t.name === '__metadata__' ? 'the name is the format\'s own' : 'two have this name'}`);
-    const count = elementsOf(t.shape);
+  const order = sorted.map((tensor) => {
+    const { name, dtype, shape } = tensor;
+    if (name === '__metadata__') throw new CheckpointError(`tensor '${name}' cannot be written: the name is the format's own`);
+    if (header.has(name)) throw new CheckpointError(`tensor '${name}' cannot be written: two have this name`);
+    const count = elementsOf(shape);
     const begin = at;
-    const end = begin + (count ?? Infinity) * storedSize(t.dtype);
-    if (count === undefined || !Number.isSafeInteger(end)) throw new CheckpointError(`tensor '${t.name}' [${t.shape.join(', ')}] is larger than any file`);
-    header.set(t.name, { dtype: t.dtype, shape: t.shape, data_offsets: [begin, end] });
+    const end = begin + (count ?? Infinity) * storedSize(dtype);
+    if (count === undefined || !Number.isSafeInteger(end)) throw new CheckpointError(`tensor '${name}' [${shape.join(', ')}] is larger than any file`);
+    header.set(name, { dtype, shape, data_offsets: [begin, end] });
     at = end;
-    return { ...t, count, begin };
+    return { tensor, count, begin };
   });
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const length = Math.ceil(json.byteLength / 8) * 8;

@@ -31,7 +31,7 @@ export function writeSafetensors(tensors: ReadonlyMap<string, Omit<StoredTensor,
   const { head, order, dataSize } = layoutSafetensors(list, metadata);
   const out = new Uint8Array(head.byteLength + dataSize);
   out.set(head);
-  for (const { name, shape, data, count, begin } of order) {
+  for (const { tensor: { name, shape, data }, count, begin } of order) {
     if (count !== data.length) throw new CheckpointError(`tensor '${name}': ${data.length} values for shape [${shape.join(', ')}]`);
     out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), head.byteLength + begin);
   }
