@@ -10,6 +10,7 @@ export { readFeatures, writeFeatures, type FeatureFile } from './features-file.t
 export { featuriserFrom, type Featuriser, type Regions } from './featuriser.ts';
 export { describeFinding, type Finding } from './findings.ts';
 export { flippedRecord, flippedRegions, flippedText, flips, mirroredAnswers, type FlipOptions } from './flip.ts';
+export { readGqa } from './gqa.ts';
 export { gridRegions, type GridOptions } from './grid-regions.ts';
 export { decodeImage, encodePng, type RgbImage } from './image.ts';
 export { indexObj36, indexRegionTsv, readBottomUp, readObj36, type Obj36Index, type RegionTsvIndex } from './region-tsv.ts';
@@ -21,6 +22,7 @@ export { convertedAnswer, readPretrainingAnswers, rowsFromPretraining } from './
 export { questionOnlyAccuracy } from './question-only.ts';
 export { visualBertText, vlBertText } from './question-text.ts';
 export { cachedRegions, type RegionSource } from './region-cache.ts';
+export { readRepackagedVqa2 } from './repackaged-vqa2.ts';
 export { attributes, cellClasses, cellClassOf, shapesAnswers, type Attributes } from './shapes/attributes.ts';
 export { captionHolds, captionOf, corruptCaption, type Caption } from './shapes/captions.ts';
 export { sceneAt, type ShapesOptions } from './shapes/generation.ts';
@@ -34,6 +36,7 @@ export { specialTokens, wordPiece, type WordPiece } from './tokenizer.ts';
 export { vlBertBoxes, type VlBertBoxOptions, type VlBertObjects } from './vl-bert-boxes.ts';
 export { readCocoSizes, readVlBertRegions, vlBertFeatures, type ImageSize, type VlBertFeatures, type VlBertRegions } from './vl-bert-features.ts';
 export { vqaAccuracy, vqaScore, type AnnotatedQuestion, type VqaAccuracy, type VqaPrediction } from './vqa-accuracy.ts';
+export { readVqaAnnotations, type VqaAnnotation } from './vqa-annotations.ts';
 export { processedAnswer } from './vqa-answer.ts';
 export { readVqa2, type Vqa2Options } from './vqa2.ts';
 export { trainWordPiece, type WordPieceTraining } from './word-piece-training.ts';
