@@ -13,6 +13,11 @@ export { flippedRecord, flippedRegions, flippedText, flips, mirroredAnswers, typ
 export { readGqa } from './gqa.ts';
 export { gridRegions, type GridOptions } from './grid-regions.ts';
 export { decodeImage, encodePng, type RgbImage } from './image.ts';
+export { labelAccuracy } from './label-accuracy.ts';
+export { readNlvr2, type Nlvr2Data, type Nlvr2Record } from './nlvr2.ts';
+export { nlvr2Accuracy, type Nlvr2Accuracy } from './nlvr2-accuracy.ts';
+export { pairBatches, type PairBatches, type PairExamples } from './pair-batches.ts';
+export { questionIdOf, writeSubmission, type SubmissionFormat } from './submission.ts';
 export { indexObj36, indexRegionTsv, readBottomUp, readObj36, type Obj36Index, type RegionTsvIndex } from './region-tsv.ts';
 export type { RegionRow } from './tsv-fields.ts';
 export type { Obj36Row } from './obj36-row.ts';

@@ -29,6 +29,8 @@ export async function openData(spec: string, options: OpenOptions = {}): Promise
       return readVqa2(directory(), options);
     case 'gqa':
       return readGqa(directory(), options);
+    case 'nlvr2':
+      throw new DataError(`data '${spec}': NLVR2 asks about two images at a time. Read it with readNlvr2 and pairBatches.`);
     case 'shapes': {
       if (rest?.startsWith('{')) return shapes(shapesJson(spec, rest, options.seed ?? 0), withoutSeed(options));
       if (rest !== undefined && !/^\d+$/.test(rest)) throw new DataError(`data '${spec}': '${rest}' is no number of images. ${USAGE}`);
