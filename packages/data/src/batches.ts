@@ -3,6 +3,7 @@ import type { VqaExamples } from '@espalier/vl-models';
 import type { VqaData, VqaRecord } from './dataset.ts';
 import { DataError } from './errors.ts';
 import type { Regions } from './featuriser.ts';
+import { flippedRecord, flippedRegions, flips, mirroredAnswers, type FlipOptions } from './flip.ts';
 import { prefetched } from './prefetch.ts';
 import type { WordPiece } from './tokenizer.ts';
 
@@ -25,6 +26,8 @@ export interface BatchOptions {
   readonly questionLimit?: number;
   /** R is the largest count of the batch, rounded up to a multiple of this; default 4. */
   readonly regionBucket?: number;
+  /** Mirrors a share of the samples: their boxes, and left and right in question and answers. Default: none. */
+  readonly flip?: FlipOptions;
   /** Fixes R for all batches. An image with more regions is an error. */
   readonly regions?: number;
 }
@@ -44,7 +47,7 @@ export interface Batches extends AsyncIterable<VqaExamples> {
  */
 export function batches(records: readonly VqaRecord[], options: BatchOptions): Batches {
   const { data, tokenizer, batchSize, shuffle, prefetch = 2, start = 0, dropLast = false } = options;
-  const { questionBucket = 4, questionLimit = 32, regionBucket = 4, regions: fixed } = options;
+  const { questionBucket = 4, questionLimit = 32, regionBucket = 4, regions: fixed, flip } = options;
   const sizes = { batchSize, questionBucket, questionLimit, regionBucket, ...(fixed !== undefined && { regions: fixed }) };
   for (const [name, value] of Object.entries(sizes)) if (!Number.isInteger(value) || value < 1) throw new DataError(`batches: ${name} is ${value}, expected a whole number of at least 1`);
   for (const [name, value] of Object.entries({ prefetch, start })) if (!Number.isInteger(value) || value < 0) throw new DataError(`batches: ${name} is ${value}, expected a whole number of at least 0`);
@@ -53,6 +56,7 @@ export function batches(records: readonly VqaRecord[], options: BatchOptions): B
   if (start > total) throw new DataError(`batches: cannot start at batch ${start} of ${total}`);
   const order = shuffle ? random(shuffle.seed, 'shuffle', shuffle.epoch).permutation(records.length) : records.map((_, i) => i);
   const encoded = new Map<string, readonly number[]>();
+  const mirrored = flip && mirroredAnswers(data.answers);
   let cut = 0;
   const encode = (record: VqaRecord): readonly number[] => {
     const ids = encoded.get(record.question) ?? tokenizer.encode(record.question);
@@ -63,9 +67,11 @@ export function batches(records: readonly VqaRecord[], options: BatchOptions): B
     return ids.slice(0, questionLimit);
   };
   const make = async (index: number): Promise<VqaExamples> => {
-    const chosen = order.slice(index * batchSize, (index + 1) * batchSize).map((i) => records[i]!);
+    const plain = order.slice(index * batchSize, (index + 1) * batchSize).map((i) => records[i]!);
+    const flipped = plain.map(({ id }) => flip !== undefined && flips(id, flip));
+    const chosen = mirrored ? plain.map((record, b) => (flipped[b] ? flippedRecord(record, mirrored) : record)) : plain;
     const questions = chosen.map(encode);
-    const regions = await Promise.all(chosen.map((record) => data.regions(record.image)));
+    const regions = await Promise.all(chosen.map(async ({ image }, b) => (flipped[b] ? flippedRegions(await data.regions(image)) : data.regions(image))));
     const most = Math.max(...regions.map(({ boxes }) => boxes.length / 4));
     if (fixed !== undefined && most > fixed) throw new DataError(`batches: an image of batch ${index} has ${most} regions, but regions is ${fixed}. Raise it, or let buckets decide.`);
     return pad(chosen, questions, regions, {

@@ -1,9 +1,10 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { didYouMean } from '@espalier/core';
 import { z } from 'zod';
 import { answerTypeOf, splitByImage, type VqaData, type VqaRecord } from './dataset.ts';
-import { DataError, issuesOf, reasonOf } from './errors.ts';
+import { namesIn } from './directory.ts';
+import { DataError, issuesOf } from './errors.ts';
 import { checkFeatureSize } from './feature-demand.ts';
 import { readFeatures, type FeatureFile } from './features-file.ts';
 import { findings, type Finding } from './findings.ts';
@@ -34,7 +35,7 @@ export async function readEasyVqa(directory: string, { featuriser = gridRegions(
   if (featuriser !== 'file')
     checkFeatureSize(featuriser.size, demand, `${directory}: raw images by featuriser ${featuriser.name}`, `That backbone needs pre-extracted features: write features.safetensors for each split and use featuriser 'file'.`);
   const known = new Map(answers.map((answer, index) => [answer, index]));
-  const names = (await listing(directory)).includes('test') ? (['train', 'test'] as const) : (['train'] as const);
+  const names = (await namesIn(directory, LAYOUT)).includes('test') ? (['train', 'test'] as const) : (['train'] as const);
   const splits = await Promise.all(
     names.map(async (split) => {
       const folder = path.join(directory, split);
@@ -90,24 +91,16 @@ async function readAnswers(file: string): Promise<readonly string[]> {
   return answers;
 }
 
-async function listing(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (e) {
-    throw new DataError(`${directory} cannot be listed (${reasonOf(e)}). ${LAYOUT}`);
-  }
-}
-
 /** Image name -> file name. */
 async function imageFiles(directory: string): Promise<ReadonlyMap<string, string>> {
-  const files = (await listing(directory)).sort().filter((file) => /\.(png|jpe?g)$/i.test(file));
+  const files = (await namesIn(directory, LAYOUT)).filter((file) => /\.(png|jpe?g)$/i.test(file));
   return new Map(files.map((file) => [file.slice(0, file.lastIndexOf('.')), file]));
 }
 
 async function readSplit(folder: string, split: string, answers: ReadonlyMap<string, number>, images: ReadonlyMap<string, string>): Promise<{ records: readonly VqaRecord[]; report: readonly Finding[] }> {
   const file = path.join(folder, 'questions.json');
   const entries = await readJson(file, z.array(z.unknown()), LAYOUT);
-  const families = (await listing(folder)).includes('families.json') ? await readJson(path.join(folder, 'families.json'), z.array(z.string()), LAYOUT) : undefined;
+  const families = (await namesIn(folder, LAYOUT)).includes('families.json') ? await readJson(path.join(folder, 'families.json'), z.array(z.string()), LAYOUT) : undefined;
   if (families && families.length !== entries.length)
     throw new DataError(`${path.join(folder, 'families.json')}: ${families.length} families for ${entries.length} questions of questions.json. It holds one per question, in their order.`);
   const found = findings(file);

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { base64, obj36Line as row, WIDTH } from '../fixtures/tsv.ts';
 import { writeFeatures } from './features-file.ts';
 import { indexObj36, indexRegionTsv, readBottomUp, readObj36 } from './region-tsv.ts';
 import { answerVocabulary, softScore, softScores } from './soft-score.ts';
@@ -12,19 +13,6 @@ beforeAll(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'espalier-vqa2-'));
 });
 afterAll(() => rm(root, { recursive: true }));
-
-const base64 = (values: { buffer: ArrayBufferLike }) => Buffer.from(values.buffer).toString('base64');
-const WIDTH = 5;
-
-/** A row of two boxes in a 640x480 image whose features are first, first + 1, ... */
-function row(image: string, first: number, change: Partial<Record<'width' | 'boxes' | 'features', string>> = {}): string {
-  const features = Float32Array.from({ length: 2 * WIDTH }, (_, i) => first + i);
-  return [
-    image, '480', change.width ?? '640',
-    base64(BigInt64Array.of(7n, 1600n)), base64(Float32Array.of(0.9, 0.5)), base64(BigInt64Array.of(1n, 2n)), base64(Float32Array.of(0.1, 0.2)),
-    '2', change.boxes ?? base64(Float32Array.of(0, 0, 640, 480, 10, 20, 30, 40)), change.features ?? base64(features),
-  ].join('\t');
-}
 
 async function tsv(name: string, rows: readonly string[], ending = '\n'): Promise<string> {
   const file = path.join(root, name);
