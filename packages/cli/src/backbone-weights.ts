@@ -56,7 +56,8 @@ export async function findBackbone({ backbone: name, size, weights, vocabulary }
 /** `owner/name` or `owner/name@revision` of the Hugging Face Hub. */
 const HUB_ID = /^([\w-][\w.-]*\/[\w-][\w.-]*?)(?:@(.+))?$/;
 
-async function filesOf(weights: string, { note = () => {}, signal }: FindOptions) {
+/** The files of weights: shipped ones by name, a directory or file, or those of the Hub. */
+export async function filesOf(weights: string, { note = () => {}, signal }: FindOptions) {
   if (shippedNames().includes(weights)) return { files: await fetchPretrained(join(shippedFolder(), weights)), recorded: weights };
   const path = resolve(weights);
   if (existsSync(path)) return { files: await fetchPretrained(path), recorded: path };

@@ -71,10 +71,10 @@ export function adaptOrDispose(model: VqaModel<unknown>, plugins: readonly Plugi
 export const openTaskData = (spec: string, features: string, seed: number, demand: FeatureDemand): Promise<VqaData> =>
   openData(spec, { featuriser: features === 'file' ? 'file' : featuriserFrom(features), seed, demand });
 
-/** `easy-vqa:DIR` and `vqa2:DIR` with DIR as an absolute path, so that a saved model finds its data from anywhere. */
-export const absoluteSpec = (spec: string): string => spec.replace(/^(easy-vqa|vqa2):(.+)$/s, (_, kind: string, directory: string) => `${kind}:${resolve(directory)}`);
+/** `easy-vqa:DIR`, `vqa2:DIR` and `gqa:DIR` with DIR as an absolute path, so that a saved model finds its data from anywhere. */
+export const absoluteSpec = (spec: string): string => spec.replace(/^(easy-vqa|vqa2|gqa):(.+)$/s, (_, kind: string, directory: string) => `${kind}:${resolve(directory)}`);
 
-const defaultFeatures = (spec: string): string => (/^vqa2(:|$)/.test(spec) ? 'file' : 'grid');
+const defaultFeatures = (spec: string): string => (/^(vqa2|gqa)(:|$)/.test(spec) ? 'file' : 'grid');
 
 /** Says what is not pretrained. */
 export function weightNotes({ kind, by, init, weights, recorded }: FoundBackbone, seed: number, report: LoadReport | undefined): string[] {

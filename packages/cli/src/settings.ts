@@ -27,7 +27,7 @@ const seed = option(z.int().default(0), 'of new weights, order, dropout and samp
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
   config, backbone, size, weights, vocabulary, plugin,
-  data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR or vqa2:DIR', 'SPEC'),
+  data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR, vqa2:DIR or gqa:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
   limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),
@@ -86,8 +86,23 @@ export const ForwardSettings = z.strictObject({
   weights: option(text, 'directory of config.json and model.safetensors', 'DIR'),
   inputs: option(text, "tensors under the reference's argument names (input_ids, visual_feats, ...; boxes, im_info, question)", 'FILE'),
   out: option(text, "file for 'logits' and one tensor per site, by path", 'FILE'),
+  expected: option(text.optional(), "a reference's tensors by the same names ('logits' at least): prints the largest differences, and fails above --tolerance", 'FILE'),
+  tolerance: option(z.number().positive().default(1e-4), 'largest difference from --expected that is accepted', 'X'),
   backbone, size, backend, threads, json,
 });
 
 /** A training as a program asks for it; what is left out has the default of the command line. */
 export type TrainOptions = Omit<z.input<typeof TrainSettings>, 'config' | 'json' | 'verbose'>;
+
+/** Options of `espalier convert`. */
+export const ConvertSettings = z.strictObject({
+  config,
+  from: option(text, 'directory or file of weights of any format that is read, OWNER/NAME[@REVISION] of the Hugging Face Hub, or a shipped one', 'PATH'),
+  to: option(text, 'file ending in .safetensors, or in .bin, .pth, .pt or .model for a zip of torch.save; else a directory, with configuration and vocabulary', 'PATH'),
+  names: option(z.enum(['stored', 'canonical', 'original']).default('stored'), "tensor names: stored as they are, canonical (Hugging Face's), or original (the authors')", 'WHICH'),
+  dtype: option(z.enum(['F32', 'F16', 'BF16']).optional(), 'type of floating tensors: F32, F16 or BF16; default as stored', 'TYPE'),
+  backbone,
+  answersFrom: option(text.optional(), "list of the checkpoint's answers (JSON or a line each), or LXMERT's all_ans.json: with --answers-to, rows of the answer layer are put in the other order", 'FILE'),
+  answersTo: option(text.optional(), 'list of the answers in the order that is wanted', 'FILE'),
+  json,
+});

@@ -9,7 +9,7 @@ const Answers = z.union([z.array(z.string()).min(1), z.record(z.string(), z.int(
 export const ANSWER_FILES = [/^answers\.json$/, /^answers\.txt$/, /^trainval_label2ans\.json$/, /^trainval_ans2label\.json$/, /^answers_vqa\.txt$/];
 
 /** A JSON list, a JSON map answer -> index without gaps, or text with an answer a line; the order is that of logits. */
-export async function readAnswers(file: string, layout: string): Promise<readonly string[]> {
+export async function readAnswers(file: string, layout = 'A list of answers is a JSON list, a JSON map from answer to index, or a text with an answer a line.'): Promise<readonly string[]> {
   const text = await readText(file, layout);
   const answers = file.endsWith('.txt') ? text.split(/\r?\n/).filter((line, i, all) => line !== '' || i < all.length - 1) : fromJson(text, file);
   const twice = answers.length - new Set(answers).size;

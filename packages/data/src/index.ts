@@ -1,4 +1,5 @@
 export { answerOrderOf, permutationBetween, pythiaOrder, type AnswerOrder } from './answer-order.ts';
+export { readAnswers } from './answers-file.ts';
 export { batches, type BatchOptions, type Batches } from './batches.ts';
 export { componentRegions, type ComponentOptions } from './component-regions.ts';
 export { answerTypeOf, limit, splitByImage, type AnswerType, type VqaData, type VqaRecord, type VqaSplits } from './dataset.ts';

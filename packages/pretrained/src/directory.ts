@@ -10,6 +10,12 @@ export interface Pretrained {
   readonly files: readonly string[];
 }
 
+/** The file of weights, or the index of its shards; undefined when there is none. */
+export function weightsOf({ directory, files }: Pretrained): string | undefined {
+  const name = files.find((file) => !BESIDE.includes(file));
+  return name === undefined ? undefined : join(directory, name);
+}
+
 /** What is at a path, links followed; undefined when nothing is. */
 export async function statIfThere(path: string) {
   try {

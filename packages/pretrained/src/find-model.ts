@@ -3,8 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { CheckpointError } from '@espalier/core';
 import { backbone, type Backbone } from '@espalier/vl-models';
 import { z } from 'zod';
-import { statIfThere, type Pretrained } from './directory.ts';
-import { BESIDE } from './files.ts';
+import { statIfThere, weightsOf, type Pretrained } from './directory.ts';
 
 export interface ModelChoice {
   readonly backbone?: string | undefined; // default what config.json says
@@ -31,9 +30,9 @@ export interface Vocabulary {
 const Config = z.looseObject({ model_type: z.string().optional() });
 
 /** Reads the configuration and the vocabulary of a model's files. @throws CheckpointError naming the file and the remedy. */
-export async function findModel({ directory, files }: Pretrained, { backbone: name, size, config: changes }: ModelChoice = {}): Promise<FoundModel> {
-  const weights = files.find((file) => !BESIDE.includes(file));
-  const parts = { weights: weights === undefined ? undefined : join(directory, weights), vocabulary: await vocabularyIn(directory) };
+export async function findModel(pretrained: Pretrained, { backbone: name, size, config: changes }: ModelChoice = {}): Promise<FoundModel> {
+  const { directory, files } = pretrained;
+  const parts = { weights: weightsOf(pretrained), vocabulary: await vocabularyIn(directory) };
   const file = join(directory, 'config.json');
   if (!files.includes('config.json')) {
     if (name === undefined || (size === undefined && changes === undefined))

@@ -1,4 +1,4 @@
-export type { Pretrained } from './directory.ts';
+export { weightsOf, type Pretrained } from './directory.ts';
 export { HubError } from './errors.ts';
 export { fetchPretrained } from './fetch-pretrained.ts';
 export { fileSource } from './file-source.ts';

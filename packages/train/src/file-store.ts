@@ -9,14 +9,17 @@ export const fileStore = (directory: string): Store => ({
 });
 
 /** Writes to another name in the same folder, forces it to disk, renames. The folder is made when it is missing. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+export const writeWhole = (path: string, bytes: Uint8Array): Promise<void> => writeWholeBy(path, (write) => write(bytes));
+
+/** `writeWhole` of bytes that come piece by piece. When `fill` throws, nothing is left behind. */
+export async function writeWholeBy(path: string, fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>): Promise<void> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true });
   const temporary = join(directory, `.tmp-${process.pid}-${basename(path)}`);
   try {
     const file = await open(temporary, 'w');
     try {
-      await file.writeFile(bytes);
+      await fill((bytes) => file.writeFile(bytes));
       await file.sync();
     } finally {
       await file.close();

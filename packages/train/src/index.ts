@@ -8,7 +8,7 @@ export {
 export type {
   CheckpointEvent, DoneEvent, EpochEvent, EvaluationEvent, FailedEvent, Place, StartEvent, StepEvent, StoppedEvent, TrainEvent, TrainSummary,
 } from './events.ts';
-export { fileStore, writeWhole } from './file-store.ts';
+export { fileStore, writeWhole, writeWholeBy } from './file-store.ts';
 export { fit, type Run } from './fit.ts';
 export { optimiserGroups, type GroupOptions, type Groups } from './groups.ts';
 export { NonFiniteError } from './guard.ts';

@@ -1,5 +1,5 @@
 export { backbone, backbones } from './backbones.ts';
-export { naming, type CheckpointKeys, type KeyOf, type Rules } from './keys.ts';
+export { applied, naming, type CheckpointKeys, type KeyOf, type Rules } from './keys.ts';
 export { loadModel, type AnswerLayer, type LoadOptions, type LoadReport } from './load.ts';
 export { lxmertPairs, type LxmertInputs } from './lxmert/inputs.ts';
 export { lxmert, LxmertConfig } from './lxmert/model.ts';

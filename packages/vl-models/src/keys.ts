@@ -10,6 +10,8 @@ export interface CheckpointKeys {
   of(config: unknown): KeyOf;
   /** Other writers' keys to canonical ones. */
   readonly renames: Rules;
+  /** Canonical keys to those of the authors' own files, where these differ. */
+  readonly original: Rules;
   /** What serves for a canonical key that a file lacks, such as the head of pre-training. */
   readonly spare: Rules;
   /** Canonical keys that a model with an answer head has no place for. */

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { adapt, EspalierError, primal, readSafetensors, tensorsIn, writeSafetensors } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { writeWhole } from '@espalier/train';
-import { disposeModel } from '@espalier/vl-models';
+import { disposeModel, type NamedArray } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import { buildBackbone } from '../backbone-model.ts';
 import { findBackbone } from '../backbone-weights.ts';
@@ -19,13 +19,14 @@ interface Kept {
 export const forward = command({
   name: 'forward',
   says: 'Run a backbone on given tensors and write its logits and every value on the way, for comparison with a reference',
-  examples: ['espalier forward --weights DIR --inputs inputs.safetensors --out values.safetensors'],
+  examples: ['espalier forward --weights DIR --inputs inputs.safetensors --out values.safetensors', 'espalier forward --weights DIR --inputs inputs.safetensors --out values.safetensors --expected logits.safetensors'],
   settings: ForwardSettings,
-  run: async ({ weights, inputs: file, out, backbone, size, backend, threads, json }, to) => {
+  run: async ({ weights, inputs: file, out, expected, tolerance, backbone, size, backend, threads, json }, to) => {
     const engine = await selectBackend(backend, { threads });
     const found = await findBackbone({ weights, backbone, size }, { note: (text) => to.err(`${text}\n`), signal: to.signal });
     if (found.weights === undefined) throw new EspalierError(`--weights ${weights} holds no weights: there is nothing to compare`);
-    const arrays = await readInputs(file);
+    const arrays = await readTensors('--inputs', file);
+    const reference = expected === undefined ? undefined : await readTensors('--expected', expected);
     const { model } = await buildBackbone({ ...found, seed: 0, head: 'stored', signal: to.signal });
     const adapted = adapt(model, []);
     try {
@@ -45,8 +46,11 @@ export const forward = command({
       }
       await writeWhole(out, writeSafetensors(kept, { model: model.name, backend: engine.name }));
       const rows = kept.get('logits')?.shape ?? [];
-      if (json) printJson(to, { type: 'forward', backbone: model.name, backend: engine.name, out, logits: rows, tensors: [...kept.keys()] });
-      else to.out(`${model.name}: logits [${rows.join(', ')}] and ${kept.size - 1} values written to ${out} (backend ${engine.name})\n`);
+      const differences = reference && differencesFrom(reference, kept, expected ?? '');
+      if (json) printJson(to, { type: 'forward', backbone: model.name, backend: engine.name, out, logits: rows, tensors: [...kept.keys()], ...(differences && { differences: Object.fromEntries(differences) }) });
+      else to.out(`${model.name}: logits [${rows.join(', ')}] and ${kept.size - 1} values written to ${out} (backend ${engine.name})\n${[...(differences ?? [])].map(([name, x]) => `${name}: differs by at most ${x.toExponential(1)}\n`).join('')}`);
+      const worst = [...(differences ?? [])].filter(([, x]) => !(x <= tolerance));
+      if (worst.length) throw new EspalierError(`${expected}: ${worst.map(([name, x]) => `'${name}' differs by ${x.toExponential(1)}`).join(', ')}, more than ${tolerance}`);
     } finally {
       adapted.dispose();
       disposeModel(model.scope);
@@ -54,12 +58,25 @@ export const forward = command({
   },
 });
 
-async function readInputs(file: string) {
+/** The largest absolute difference of each tensor that both have. @throws EspalierError when there is none, or one of another shape. */
+function differencesFrom(reference: ReadonlyMap<string, NamedArray>, kept: ReadonlyMap<string, Kept>, file: string): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [name, want] of reference) {
+    const got = kept.get(name);
+    if (!got) continue;
+    if (got.shape.join() !== want.shape.join()) throw new EspalierError(`${file}: '${name}' has shape [${want.shape.join(', ')}], here it is [${got.shape.join(', ')}]`);
+    found.set(name, got.data.reduce((worst, x, i) => Math.max(worst, Math.abs(x - Number(want.data[i]))), 0));
+  }
+  if (!found.has('logits')) throw new EspalierError(`${file}: there is no 'logits' to compare with; it has ${[...reference.keys()].join(', ')}`);
+  return found;
+}
+
+async function readTensors(flag: string, file: string) {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(file);
   } catch (e) {
-    throw new EspalierError(`--inputs ${file} cannot be read (${reasonOf(e)})`);
+    throw new EspalierError(`${flag} ${file} cannot be read (${reasonOf(e)})`);
   }
   return readSafetensors(bytes, file).tensors;
 }

@@ -40,6 +40,7 @@ export const lxmertKeys: CheckpointKeys = {
     [/^(embeddings|encoder|pooler)\./, 'lxmert.$1.'],
     [/^logit_fc\./, 'answer_head.logit_fc.'],
   ],
+  original: [[/^lxmert\./, 'bert.']],
   spare: [],
   dropped: [/^cls\./, /^obj_predict_head\./, /\.position_ids$/],
   bert: [[[/^bert\./, 'lxmert.']]],

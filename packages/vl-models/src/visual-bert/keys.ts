@@ -27,6 +27,14 @@ export const visualBertKeys: CheckpointKeys = {
     [/\.position_embeddings_visual\./, '.visual_position_embeddings.'],
     [/\.embeddings\.projection\./, '.embeddings.visual_projection.'],
   ],
+  original: [
+    [/\.visual_token_type_embeddings\./, '.token_type_embeddings_visual.'],
+    [/\.visual_position_embeddings\./, '.position_embeddings_visual.'],
+    [/\.embeddings\.visual_projection\./, '.embeddings.projection.'],
+    [/^visual_bert\./, 'bert.bert.'],
+    [/^cls\.(weight|bias)$/, 'bert.classifier.$1'],
+    [/^cls\./, 'bert.cls.'],
+  ],
   spare: [],
   dropped: [/^visual_bert\.pooler\./, /^cls\.(predictions|seq_relationship)\./, /detector/, /\.position_ids$/],
   // Positions and segments of regions start as copies of the text's.

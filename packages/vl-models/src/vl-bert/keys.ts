@@ -38,6 +38,7 @@ export const vlBertKeys: CheckpointKeys = {
     return (path) => keyOf(path).replace(/(\.visual_scale_(?:text|object))\.weight$/, '$1');
   },
   renames: oldNames,
+  original: [],
   spare: [[/^vlbert\.mlm_head\.predictions\.transform\./, 'final_mlp.0.']],
   dropped: [
     /^vlbert\.(mlm_head|mvrc_head|relationsip_head|relationship_head|pooler)\./,
