@@ -188,6 +188,12 @@ export class OnnxBackend extends MathBackendCPU {
     return floats(own.values!, x);
   }
 
+  /** A tensor whose values are this array itself, a window into another one apart: nobody may change it afterwards. */
+  adopt(values: Float32Array, shape: readonly number[]): tf.Tensor {
+    const whole = values.byteLength === values.buffer.byteLength;
+    return this.tensorOf(storage(values.length, 'float32', [...shape], whole ? values : values.slice()), shape);
+  }
+
   // --- the interface of a TensorFlow.js backend ---
 
   /** Values from outside: copied, since what is computed from them may be computed later. */

@@ -7,11 +7,13 @@ import * as tf from '@tensorflow/tfjs';
 export interface GraphBackend {
   /** Ends a segment of a step: what comes after it is another graph. */
   cut(): void;
-  /** Records a step once per signature and replays it without tracing. */
   /** An array's values on the host, to be read only. */
   values(x: tf.Tensor): Float32Array;
   /** A variable's or a kept array's values, to be changed in place: no other tensor sees the change. */
   writable(x: tf.Tensor): Float32Array;
+  /** A tensor whose values are this array itself. */
+  adopt(values: Float32Array, shape: readonly number[]): tf.Tensor;
+  /** Records a step once per signature and replays it without tracing. */
   capture(step: () => readonly tf.Tensor[], options: { readonly onRefused: (error: Error) => void }): CapturedStep;
 }
 
@@ -24,10 +26,13 @@ export interface CapturedStep {
   dispose(): void;
 }
 
+/** A tensor that takes an array over, without a copy where the backend can: the caller must not change it afterwards. */
+export const adopt = (values: Float32Array, shape: readonly number[]): tf.Tensor => graphBackend()?.adopt(values, shape) ?? tf.tensor(values, [...shape]);
+
 /** The backend in force, if it records operations. */
 export function graphBackend(): GraphBackend | undefined {
   const backend: object = tf.backend();
   return isGraphBackend(backend) ? backend : undefined;
 }
 
-const isGraphBackend = (x: object): x is GraphBackend => ['cut', 'capture', 'values', 'writable'].every((name) => typeof Reflect.get(x, name) === 'function');
+const isGraphBackend = (x: object): x is GraphBackend => ['cut', 'capture', 'values', 'writable', 'adopt'].every((name) => typeof Reflect.get(x, name) === 'function');

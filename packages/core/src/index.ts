@@ -4,7 +4,7 @@ export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, Opt
 export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
 export { dtypeOf, elementsOf, storedSize, type Dtype, type StoredTensor } from './dtypes.ts';
-export { graphBackend, type GraphBackend } from './engine.ts';
+export { adopt, graphBackend, type GraphBackend } from './engine.ts';
 export { addGradients, denseGradient, gradientTensors, isRowGradient, multiplyGradient, squaredNormOf, type Gradient, type RowGradient } from './gradient.ts';
 export { floatToBrain, floatToHalf } from './half.ts';
 export { isolate } from './isolate.ts';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Checkpoint } from '@espalier/checkpoints';
-import { CheckpointError, didYouMean, random } from '@espalier/core';
+import { adopt, CheckpointError, didYouMean, random } from '@espalier/core';
 import type { KeyOf } from './keys.ts';
 import { isBert, match, type Match } from './match.ts';
 import { asStored, chosenRows, meansOfWords, scratch, topRows, type Recipe } from './recipe.ts';
@@ -35,7 +35,7 @@ export interface LoadOptions {
 }
 
 /**
- * Builds a model from a checkpoint, array by array: besides the model's own arrays about one is in memory at a time. All
+ * Builds a model from a checkpoint, array by array: besides the model's own arrays about two are in memory at a time. All
  * names and shapes are checked before anything is read; when reading fails, nothing is left behind.
  * @throws CheckpointError naming what is missing, unknown, of another shape or of another type.
  */
@@ -45,15 +45,13 @@ export async function loadModel(kind: Backbone, config: unknown, checkpoint: Che
   assertComplete(kind, keyOf, checkpoint, found, options);
   const recipes = new Map([...shapes].map(([path, shape]) => [path, recipe(kind, path, shape, checkpoint, found, options)]));
 
-  const memory = scratch();
   const made = new Map<string, tf.Tensor>();
   const notFinite: string[] = [];
   try {
-    for (const [path, { make }] of recipes) {
+    for await (const { path, values } of inTurn(recipes)) {
       options.signal?.throwIfAborted();
-      const values = await make(memory);
       if (!allFinite(values)) notFinite.push(path);
-      made.set(path, tf.tensor(values, [...shapes.get(path)!]));
+      made.set(path, adopt(values, shapes.get(path)!));
       options.onProgress?.({ read: made.size, of: recipes.size });
     }
     const model = kind.build(config, (path) => made.get(path)!);
@@ -64,6 +62,26 @@ export async function loadModel(kind: Backbone, config: unknown, checkpoint: Che
   } catch (e) {
     tf.dispose([...made.values()]);
     throw e;
+  }
+}
+
+/** Makes arrays in order; the next one is read while one is worked on. */
+async function* inTurn(recipes: ReadonlyMap<string, Recipe>): AsyncGenerator<{ path: string; values: Float32Array }> {
+  const memories = [scratch(), scratch()] as const;
+  const waiting: Promise<{ path: string; values: Float32Array }>[] = [];
+  const next = () => waiting.shift()!;
+  try {
+    let turn: 0 | 1 = 0;
+    for (const [path, { make }] of recipes) {
+      const begun = make(memories[turn]).then((values) => ({ path, values }));
+      begun.catch(() => {}); // heard of where it is awaited
+      waiting.push(begun);
+      turn = turn === 0 ? 1 : 0;
+      if (waiting.length === memories.length) yield await next();
+    }
+    while (waiting.length) yield await next();
+  } finally {
+    await Promise.allSettled(waiting); // nothing reads on when the checkpoint is closed
   }
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { normal, ones, random, zeros, type Initializer, type Scope, type TensorSource } from '@espalier/core';
+import { adopt, normal, ones, random, zeros, type Initializer, type Scope, type TensorSource } from '@espalier/core';
 import type { KeyOf } from './keys.ts';
 import { transposed } from './shared/transpose.ts';
 
@@ -14,7 +14,7 @@ export function initialValues(path: string, shape: readonly number[], seed: numb
 export const initialised =
   (seed: number, deviation?: number): TensorSource =>
   (path, shape) =>
-    tf.tensor(initialValues(path, shape, seed, deviation), [...shape]);
+    adopt(initialValues(path, shape, seed, deviation), shape);
 
 /** The arrays of a model (or of a merged one) under a checkpoint's key names, kernels back in torch's [out, in]. */
 export async function toCheckpoint(arrays: ReadonlyMap<string, tf.Tensor>, keyOf: KeyOf): Promise<Map<string, { shape: readonly number[]; data: Float32Array }>> {
