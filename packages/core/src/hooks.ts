@@ -30,6 +30,7 @@ export interface WeightHook extends Where {
   readonly mode: WeightMode;
   readonly apply: (p: Params, step: Step) => Params;
   readonly activation: Activation | undefined;
+  readonly tail: boolean;
 }
 export interface ValueHook extends Where {
   readonly kind: 'value';
@@ -51,14 +52,15 @@ export type Hook = WeightHook | ValueHook | StageHook | BeginHook;
 /**
  * Changes the parameters of a place: p -> p'. Applied once a step and shared by every pass, branch and use, so it must
  * depend on neither rows nor pass. `activation` is an equal form on values, used when no other hook is on that weight.
+ * `tail` says that a scaling scales the low-rank tail it is given as well; otherwise it is given one kernel without a tail.
  */
 export function weight<P extends Params>(
   at: WeightPoint<P>,
   apply: (p: P, step: Step) => P,
-  { mode = 'add', activation, ...where }: Where & { mode?: WeightMode; activation?: Activation } = {},
+  { mode = 'add', activation, tail = false, ...where }: Where & { mode?: WeightMode; activation?: Activation; tail?: boolean } = {},
 ): Hook {
   // A point's own parameters are what the plan folds first, so every apply sees the kind of place it was made for.
-  return { kind: 'weight', at, mode, activation, ...where, apply: (p, step) => apply(p as P, step) };
+  return { kind: 'weight', at, mode, activation, tail, ...where, apply: (p, step) => apply(p as P, step) };
 }
 
 /** Changes a value on its way: x -> x' of the same shape. Hooks at one site fold in plugin order. */

@@ -14,7 +14,7 @@ export type { Learner, LearnerOptions, Lesson } from './learner.ts';
 export type { Distribution } from './noise.ts';
 export {
   add, asDual, concat, embed, evaluate, gelu, layerNorm, mask, matMul, mean, mul, normalise, relu, reshape, scale, sigmoid, slice, softmax, sub, sum,
-  takeRows, tanh, transpose,
+  takeRows, tanh, transpose, unitRows,
 } from './ops.ts';
 export { selectSchema } from './options.ts';
 export { Plan, type Attached, type Table } from './plan.ts';

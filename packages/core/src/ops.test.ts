@@ -47,6 +47,7 @@ const cases: readonly Case[] = [
   { name: 'gelu', shapes: [[3, 4]], f: (x) => ops.gelu(x) },
   { name: 'normalise', shapes: [[3, 5]], f: (x) => ops.normalise(x) },
   { name: 'layerNorm', shapes: [[2, 3, 5], [5], [5]], f: (x, gamma, beta) => ops.layerNorm(x!, gamma!, beta!) },
+  { name: 'unitRows', shapes: [[3, 5]], f: (x) => ops.unitRows(x) },
   { name: 'a small network', shapes: [[2, 4], [4, 3], [3]], f: (x, w, b) => ops.softmax(ops.layerNorm(ops.gelu(ops.matMul(x!, w!)), b!, b!)) },
 ];
 
@@ -134,6 +135,7 @@ describe('fused ops against the same formulas in plain ops', () => {
   const fused: readonly { name: string; shape: number[]; f: (x: tf.Tensor) => tf.Tensor; plain: (x: tf.Tensor) => tf.Tensor }[] = [
     { name: 'gelu', shape: [3, 4], f: (x) => primal(ops.gelu(x)), plain: erf },
     { name: 'normalise', shape: [3, 5], f: (x) => primal(ops.normalise(x)), plain: norm },
+    { name: 'unitRows', shape: [3, 5], f: (x) => primal(ops.unitRows(x)), plain: (x) => tf.div(x, tf.sqrt(tf.sum(tf.square(x), -1, true))) },
     // Squared, so that the second derivative is not zero.
     { name: 'gatherRows', shape: [3, 2], f: (x) => tf.square(primal(ops.takeRows(x, rows))), plain: (x) => tf.square(tf.matMul(oneHot(3), x)) },
     { name: 'scatterRows', shape: [4, 2], f: (x) => tf.square(tf.grad((t) => tf.sum(tf.mul(primal(ops.takeRows(t, rows)), x)))(tf.zeros([3, 2]))), plain: (x) => tf.square(tf.matMul(oneHot(3), x, true)) },
@@ -165,6 +167,7 @@ describe('fused ops against the same formulas in plain ops', () => {
     { name: 'sigmoid', f: ops.sigmoid },
     { name: 'gelu', f: ops.gelu },
     { name: 'normalise', f: (x: Value) => ops.normalise(x) },
+    { name: 'unitRows', f: ops.unitRows },
   ])('$name has second and third derivatives', ({ name, f }) =>
     sized(() => {
       const [x, v, w] = ['', ' v', ' w'].map((key) => draw([2, 4], `${name} third${key}`)) as [tf.Tensor, tf.Tensor, tf.Tensor];
@@ -176,6 +179,18 @@ describe('fused ops against the same formulas in plain ops', () => {
       close(third(x), differences(second), 5e-3);
     }),
   );
+});
+
+describe('unitRows', () => {
+  it('leaves a row of zeros zero, and its gradient a number', () =>
+    sized(() => {
+      const x = tf.tensor2d([[0, 0], [3, 4], [1e-14, 0]]);
+      const plain = primal(ops.unitRows(x));
+      [0, 0, 0.6, 0.8, 1e-2, 0].forEach((y, i) => expect(plain.dataSync()[i]).toBeCloseTo(y, 6));
+      close(primal(ops.unitRows(new Dual(x, tf.onesLike(x)))), plain, 0);
+      const g = tf.grad((t) => tf.sum(primal(ops.unitRows(t))))(x);
+      expect([...g.dataSync()].every(Number.isFinite)).toBe(true);
+    }));
 });
 
 describe('parts of a dual', () => {

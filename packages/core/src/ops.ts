@@ -187,6 +187,40 @@ function fusedNormalise(x: tf.Tensor, eps: number): tf.Tensor {
   return op(x);
 }
 
+/** x / max(|x|, 1e-12) over the last axis: rows of unit length. A row of zeros stays zero. */
+export function unitRows(x: Value): Value {
+  if (!(x instanceof Dual)) return fusedUnitRows(x);
+  const { inverse, curved } = lengths(x.primal);
+  const n = tf.mul(x.primal, inverse);
+  return new Dual(n, projectOutLength(x.tangent, n, inverse, curved));
+}
+
+/** 1 / max(|x|, 1e-12), and where that depends on x; both [.., 1]. */
+function lengths(x: tf.Tensor) {
+  const squares = tf.sum(tf.square(x), -1, true);
+  return { inverse: tf.rsqrt(tf.maximum(squares, 1e-24)), curved: tf.step(tf.sub(squares, 1e-24)) };
+}
+
+/** s (d - n sum(n d)): the Jacobian of scaling to unit length, which is its own transpose. */
+const projectOutLength = (d: tf.Tensor, n: tf.Tensor, inverse: tf.Tensor, curved: tf.Tensor): tf.Tensor =>
+  tf.mul(inverse, tf.sub(d, tf.mul(n, tf.mul(curved, tf.sum(tf.mul(n, d), -1, true)))));
+
+/** Saves only x, as `fusedNormalise` does. */
+function fusedUnitRows(x: tf.Tensor): tf.Tensor {
+  const op = tf.customGrad((...args) => {
+    const [t, save] = args as [tf.Tensor, tf.GradSaveFunc];
+    save([t]);
+    return {
+      value: tf.mul(t, lengths(t).inverse),
+      gradFunc: (dy: tf.Tensor, [s]: tf.Tensor[]) => {
+        const { inverse, curved } = lengths(s!);
+        return projectOutLength(dy, tf.mul(s!, inverse), inverse, curved);
+      },
+    };
+  });
+  return op(x);
+}
+
 const sameShape = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
 
 /** x + eps 0: a value whose tangent is made explicit, for code that must see both parts. */

@@ -11,7 +11,7 @@ import type { Streams } from './streams.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
 import { Dual, type Value } from './value.ts';
 import type { Variant, View } from './view.ts';
-import { isLinear, type LinearParams, type Params } from './weights.ts';
+import { isLinear, materialise, type LinearParams, type Params } from './weights.ts';
 
 /** A typed key for what a plugin keeps during one step; `_` only carries the type. */
 export interface Slot<T> {
@@ -314,6 +314,8 @@ export class Step {
   private fold<P extends Params>(at: WeightPoint<P>, hooks: readonly OwnedWeight[]): P {
     let p: Params = at.pretrained;
     for (const h of hooks) {
+      // A scaling is of the whole weight, products that earlier scalings left in the tail included.
+      if (h.mode === 'scale' && !h.tail && isLinear(p) && p.lowRank.length) p = materialise(p);
       const before = isLinear(p) ? p.lowRank.length : 0;
       p = this.by(h.instance, () => h.apply(p, this));
       if (this.shared.account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   adapt, add, around, begin, EspalierError, group, matMul, mul, normal, ones, reshape, scale, sigmoid, value, weight, withLowRank,
-  type Adapted, type Host, type Plugin, type Run, type SitePoint, type Slot, type StageMode, type Step, type Streams, type Variant,
+  type Adapted, type Host, type LinearParams, type Plugin, type Run, type SitePoint, type Slot, type StageMode, type Step, type Streams, type Variant,
 } from '@espalier/core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { useCpu } from './backend.ts';
@@ -214,6 +214,22 @@ describe('effective weights', () => {
     expect(await counted(() => output(put(generator, repeat)))).toBe(2);
     const shared = adapt(two, [inline('shared', (host) => host.linears({ role: 'cross.query' }).map((w) => weight(w, (p) => (calls++, { ...p, kernel: scale(p.kernel, 2) }))))]);
     expect(await counted(async () => tf.dispose(await shared.forward(inputs)))).toBe(2); // two cross blocks, both directions
+  });
+
+  it('are scaled whole, with what earlier scalings left in the tail, whether a scaling reads tails itself or not', async () => {
+    const mixes = (name: string, tail: boolean) =>
+      inline(name, (host) =>
+        host.linears({ role: 'attention.query' }).map((w) => {
+          const [a, b] = [host.variable(`${w.path}.a`, [w.in, 2], normal(0.4)), host.variable(`${w.path}.b`, [2, w.in], normal(0.4))];
+          const through = (p: LinearParams, step: Step) => p.lowRank.reduce((c, l) => add(c, matMul(matMul(step.read(b), l.a), l.b)), matMul(step.read(b), p.kernel));
+          return weight(w, (p, step) => (seen.push(p.lowRank.length), withLowRank(p, step.read(a), through(p, step))), { mode: 'scale', tail });
+        }),
+      );
+    const seen: number[] = [];
+    const outputs = [];
+    for (const tail of [true, false]) outputs.push(await output(put(mixes('first', tail), mixes('second', tail))));
+    expect(seen).toEqual([0, 1, 0, 1, 0, 0, 0, 0]);
+    toBeAllClose(outputs[1]!, outputs[0]!, { relative: 1e-6 });
   });
 
   it('made off the tape are made again on it, where they carry a gradient', async () => {
