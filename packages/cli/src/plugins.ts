@@ -1,5 +1,6 @@
 import { isAbsolute, resolve } from 'node:path';
 import type { Plugin, PluginFactory } from '@espalier/core';
+import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
 import { composition, pluginOf, registerPlugin } from '@espalier/train';
 import { tune } from '@espalier/tune';
@@ -12,6 +13,7 @@ export type Container = ReturnType<typeof composition>;
 /** The composition root of the command: knows the plugins that come with it. */
 export function compositionRoot(): Container {
   const container = composition();
+  registerPlugin(container, gift);
   registerPlugin(container, lora);
   registerPlugin(container, tune);
   return container;
