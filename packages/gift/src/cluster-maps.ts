@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, evaluate, finish, matches, matMul, reshape, tidy, type Adapted, type LinearPoint, type LinearRole, type LinearSite, type Select, type SitePoint, type Value, type Variant } from '@espalier/core';
+import { evaluate, finish, matches, tidy, type Adapted, type LinearPoint, type LinearRole, type LinearSite, type Select, type SitePoint, type Value, type Variant } from '@espalier/core';
 import { attachedTo } from './attached.ts';
 
 /** Scores of tokens, by sample and cluster: scores[sample][cluster] holds one number per token. */
@@ -41,9 +41,9 @@ export async function clusterMaps<I>(adapted: Adapted<I>, inputs: I, { instance 
   }
   const readOuts = new Map<number, tf.Tensor>(); // by the linear's id: [out, M]
   const found = { before: new Map<LinearSite, tf.Tensor>(), after: new Map<LinearSite, tf.Tensor>(), pretrained: new Map<LinearSite, tf.Tensor>() };
-  const put = (into: Map<LinearSite, tf.Tensor>, use: LinearSite, y: () => Value) => {
+  const put = (into: Map<LinearSite, tf.Tensor>, use: LinearSite, f: (c: tf.Tensor) => tf.Tensor) => {
     into.get(use)?.dispose();
-    into.set(use, tf.keep(tf.tidy(() => scoresOf(evaluate(y()), readOuts.get(use.of.id)!))));
+    into.set(use, tf.keep(tf.tidy(() => f(readOuts.get(use.of.id)!))));
   };
 
   const run = async (variant: Variant, observe: (site: SitePoint, use: LinearSite, x: Value) => void) => {
@@ -65,15 +65,15 @@ export async function clusterMaps<I>(adapted: Adapted<I>, inputs: I, { instance 
     }
   };
   try {
-    await run('adapted', (site, use, x) => (site === use.input ? put(found.before, use, () => frozen(x, use.of)) : put(found.after, use, () => x)));
-    await run('pretrained', (site, use, x) => site !== use.input && put(found.pretrained, use, () => x));
+    await run('adapted', (site, use, x) => (site === use.input ? put(found.before, use, frozenScores(x, use.of)) : put(found.after, use, scores(x))));
+    await run('pretrained', (site, use, x) => site !== use.input && put(found.pretrained, use, scores(x)));
     const maps: ClusterMap[] = [];
-    for (const [use, scores] of found.after) {
+    for (const [use, after] of found.after) {
       const [before, pretrained] = [found.before.get(use), found.pretrained.get(use)];
       if (!before || !pretrained) continue; // a stage that another plugin runs in one of the variants only
-      const [, clusters, tokens] = scores.shape as [number, number, number];
+      const [, clusters, tokens] = after.shape as [number, number, number];
       const { path: site, stream, of } = use;
-      maps.push({ site, role: of.role, stream, block: of.block, clusters, tokens, before: await read(before), after: await read(scores), pretrained: await read(pretrained) });
+      maps.push({ site, role: of.role, stream, block: of.block, clusters, tokens, before: await read(before), after: await read(after), pretrained: await read(pretrained) });
     }
     return maps;
   } finally {
@@ -83,19 +83,20 @@ export async function clusterMaps<I>(adapted: Adapted<I>, inputs: I, { instance 
 
 const isUse = (site: SitePoint): site is LinearSite => 'input' in site;
 
-/** The frozen linear: [.., in] -> [.., out]. */
-function frozen(x: Value, { pretrained: { kernel, bias }, in: width, out }: LinearPoint): Value {
-  const y = matMul(reshape(x, [-1, width]), kernel);
-  return reshape(bias ? add(y, bias) : y, [...x.shape.slice(0, -1), out]);
-}
-
 /** y C, clusters before tokens: [B, T, out] or [B, out], [out, M] -> [B, M, T]. */
-function scoresOf(y: tf.Tensor, c: tf.Tensor): tf.Tensor {
-  const out = y.shape.at(-1)!;
+const scores = (x: Value) => (c: tf.Tensor): tf.Tensor => {
+  const y = evaluate(x);
   const [batch, tokens] = [y.shape[0]!, y.shape.length === 2 ? 1 : y.shape[1]!];
-  const flat: tf.Tensor = tf.matMul(tf.reshape(y, [-1, out]), c);
+  const flat: tf.Tensor = tf.matMul(tf.reshape(y, [-1, y.shape.at(-1)!]), c);
   return tf.transpose(tf.reshape(flat, [batch, tokens, -1]), [0, 2, 1]);
-}
+};
+
+/** (x K + b) C of the frozen linear, as x (K C) + b C: [B, T, in] -> [B, M, T]. */
+const frozenScores = (x: Value, { pretrained }: LinearPoint) => (c: tf.Tensor): tf.Tensor => {
+  const [kernel, bias] = [evaluate(pretrained.kernel), pretrained.bias && evaluate(pretrained.bias)];
+  const s = scores(x)(tf.matMul(kernel, c));
+  return bias ? tf.add(s, tf.matMul(c, tf.reshape(bias, [-1, 1]), true)) : s; // [M, 1], to every token
+};
 
 /** [B, M, T] on the host. */
 async function read(x: tf.Tensor): Promise<Scores> {

@@ -254,7 +254,7 @@ describe('positions', () => {
     const merged = await adapted.merge();
     tf.tidy(() => {
       const kernel = one.tensors.get('joint.0.attention.output.kernel')!;
-      const w = kernel.dataSync();
+      const w = kernel.dataSync<'float32'>();
       const centre = w.reduce((s, x) => s + x, 0) / w.length;
       const deviation = Math.sqrt(w.reduce((s, x) => s + (x - centre) ** 2, 0) / w.length);
       const angle = (i: number, n: number) => n / 10_000 ** ((2 * (i % 8)) / 16);
