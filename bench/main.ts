@@ -9,6 +9,7 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
     await (await import('./hooks.ts')).hooks();
   },
   engine: async (args) => (await import('./engine/main.ts')).engine(args),
+  gift: async () => (await import('./gift.ts')).giftSteps(),
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
