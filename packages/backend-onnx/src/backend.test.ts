@@ -51,6 +51,21 @@ it('runs every operation at once in eager mode', () =>
     expect(y.dataSync()[0]).toBe(4);
   }));
 
+it.each(['once', 'twice'])('keeps a product, computed %s, that goes on with a bias and with another product', (how) =>
+  withBackend({}, () => {
+    const shapes = [[6, 4], [4, 4], [4], [4, 2], [2, 4], [6, 4]];
+    const drawn = shapes.map((shape, i) => tf.tensor(Float32Array.from({ length: shape.reduce((m, n) => m * n, 1) }, (_, k) => Math.sin(i + k)), shape));
+    const [x, w, bias, a, b, residual] = drawn as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const [plain, tailed] = tf.tidy(() => {
+      const y = tf.matMul(x, w);
+      const product = tf.matMul(tf.matMul(x, a), b);
+      return [tf.add(tf.add(y, bias), residual), tf.add(tf.add(tf.add(how === 'once' ? y : tf.matMul(x, w), product), bias), residual)];
+    }) as [tf.Tensor, tf.Tensor];
+    plain.dataSync(); // both in one graph
+    const difference = tf.sub(tailed, plain).dataSync();
+    tf.matMul(tf.matMul(x, a), b).dataSync().forEach((z, i) => expect(difference[i]).toBeCloseTo(z, 5));
+  }));
+
 it('cuts a step into segments', () =>
   withBackend({}, (backend) => {
     const y = tf.tidy(() => {

@@ -2,6 +2,7 @@ import { sameShape, type HostType } from './arrays.ts';
 import { GraphBuilder } from './builder.ts';
 import { encodeModel, type OnnxValue } from './onnx.ts';
 import type { Reading, RecordedNode } from './recorded.ts';
+import { protectShared } from './shared-products.ts';
 import type { Storage } from './storage.ts';
 
 /** Recorded nodes that are worth running, as one graph: equal keys are equal graphs. */
@@ -102,7 +103,7 @@ export function modelOf({ nodes, leaves, outputs }: Trace): Model {
   });
   const results = outputs.map((s) => ({ name: names.get(s)!, type: s.dtype, shape: s.shape }));
   return {
-    bytes: encodeModel({ nodes: graph.nodes, constants: graph.constants, inputs, outputs: results }),
+    bytes: encodeModel(protectShared({ nodes: graph.nodes, constants: graph.constants, inputs, outputs: results })),
     inputs, outputs: results,
     source: (name) => nodes[Number(/@(\d+)#/.exec(name)?.[1])],
   };

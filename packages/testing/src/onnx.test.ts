@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {
-  adapt, add, around, begin, definePlugin, denseGradient, graphBackend, group, mul, normal, scale, value, weight, withLowRank,
+  adapt, add, around, begin, blend, definePlugin, denseGradient, graphBackend, group, mul, normal, scale, value, weight, withLowRank,
   type Adapted, type GraphBackend, type Learner, type Plugin, type Slot,
 } from '@espalier/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -90,6 +90,33 @@ describe.each([['one stream', tinyOneStream], ['two streams', tinyTwoStream]] as
       learned.dispose();
     })).toBe(1);
     adapted.dispose();
+    model.dispose();
+    disposeInputs(inputs);
+  });
+});
+
+describe('branches that are blended', () => {
+  it('share the product of a frozen kernel, in a graph of their own and in one with its gradients', async () => {
+    const [model, inputs] = [tinyTwoStream(), tinyInputs()];
+    const outputs = inline('outputs', (host) =>
+      host.linears({ role: 'attention.output' }).map((w) => {
+        const [a, b] = [host.variable(`${w.path}.a`, [w.in, 2], normal(0.4)), host.variable(`${w.path}.b`, [2, w.out], normal(0.4))];
+        return weight(w, (p, step) => withLowRank(p, step.read(a), step.read(b)));
+      }),
+    );
+    const gate = () => tf.tensor2d([[1], [0], [0.5]]);
+    const blended = inline('blended', (host) => host.stages({ role: 'attention.project' }).map((stage) => around(stage, 'route', (run, s) => blend(gate(), s, (x) => run(x), (x) => run(x, { variant: 'pretrained' })))));
+    const numbers = async () => {
+      const adapted = adapt(model, [blended, outputs]);
+      const found = await gradientsOf(adapted, inputs, { prefix: false });
+      adapted.dispose();
+      return found;
+    };
+    const found = await numbers();
+    await useCpu();
+    const wanted = await numbers();
+    await useOnnx();
+    for (const [name, g] of wanted) toBeAllClose(found.get(name)!, g, { absolute: 1e-5, relative: 1e-4 }, name);
     model.dispose();
     disposeInputs(inputs);
   });
