@@ -16,7 +16,7 @@ export {
   add, asDual, concat, embed, evaluate, gelu, layerNorm, mask, matMul, mean, mul, normalise, relu, reshape, scale, sigmoid, slice, softmax, sub, sum,
   takeRows, tanh, transpose,
 } from './ops.ts';
-export { selectSchema } from './options.ts';
+export { explainIssues, selectSchema } from './options.ts';
 export { Plan, type Attached, type Table } from './plan.ts';
 export { definePlugin, HOOK_API, type Definition, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
 export {

@@ -26,7 +26,9 @@ export interface Backbone {
   readonly featureKey: string; // of the configuration: how wide regions are
   readonly answersKey: string; // of the configuration: how many answers
   readonly keys: CheckpointKeys;
-  /** The configuration of this kind around the encoder of a BERT. */
+  /** The class of a configuration whose head is not one of answers, although its arrays are called alike; undefined for others. */
+  otherHead?(config: unknown): string | undefined;
+  /** The configuration of this kind around the encoder of a BERT. @throws CheckpointError for a BERT with other layers. */
   fromBert(bert: Readonly<Record<string, unknown>>): unknown;
   /** How an array of a new model starts, where that is not as BERT's do. */
   initializer?(path: string): Initializer | undefined;

@@ -35,7 +35,7 @@ export function visualBert(given: VisualBertSettings, tensors: TensorSource): Vq
 /** LN(word + position + segment | feature W + position 0 + segment), the last two from the regions' own tables; boxes are not used. */
 function jointEmbedding(scope: Scope, c: VisualBertConfig) {
   const width = c.hidden_size;
-  const words = scope.embedding('embed.words', c.vocab_size, width, { padding: c.pad_token_id });
+  const words = scope.embedding('embed.words', c.vocab_size, width, c.pad_token_id === null ? {} : { padding: c.pad_token_id });
   const positions = scope.embedding('embed.positions', c.max_position_embeddings, width);
   const segments = scope.embedding('embed.segments', c.type_vocab_size, width);
   const vision = scope.child('vision');
