@@ -17,5 +17,5 @@ export { visualBert } from './visual-bert/model.ts';
 export { VlBertConfig } from './vl-bert/config.ts';
 export { vlBertLayout, type VlBertInputs } from './vl-bert/inputs.ts';
 export { vlBert } from './vl-bert/model.ts';
-export type { Backbone, VqaModel } from './vqa-model.ts';
+export type { Backbone, TokenPlaces, VqaModel } from './vqa-model.ts';
 export { disposeModel, initialised, initialValues, storedShape, toCheckpoint } from './weights.ts';

@@ -29,6 +29,7 @@ export function visualBert(given: VisualBertSettings, tensors: TensorSource): Vq
     answer: (streams, inputs, step) => head(streamOf(streams, 'joint'), inputs, step),
     forward: (inputs, step) => head(streamOf(encode(inputs, step), 'joint'), inputs, step),
     inputs: (examples) => visualBertInputs(examples, c),
+    places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 4 } }),
   };
 }
 

@@ -30,6 +30,7 @@ export function vlBert(given: z.input<typeof VlBertConfig>, tensors: TensorSourc
     answer: (streams, inputs, step) => head(streamOf(streams, 'joint'), inputs, step),
     forward: (inputs, step) => head(streamOf(encode(inputs, step), 'joint'), inputs, step),
     inputs: (examples) => vlBertInputs(examples, c),
+    places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 5 } }), // behind the whole image
   };
 }
 
