@@ -70,6 +70,15 @@ export const PredictSettings = z.strictObject({
   weights: moved, backend, threads, json,
 });
 
+/** Options of `espalier explain`. */
+export const ExplainSettings = z.strictObject({
+  config, model,
+  image: option(text, 'PNG or JPEG', 'FILE'),
+  question: option(text, 'what is asked about it', 'TEXT'),
+  out: option(text, 'directory for pictures and numbers', 'DIR'),
+  weights: moved, backend, threads, json,
+});
+
 /** Options of `espalier inspect`. */
 export const InspectSettings = z.strictObject({
   config, backbone, size, weights, plugin,
