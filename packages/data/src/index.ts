@@ -40,7 +40,7 @@ export { writeShapes } from './shapes/shapes-files.ts';
 export { answerVocabulary, normaliseAnswer, softScore, softScores } from './soft-score.ts';
 export { specialTokens, wordPiece, type WordPiece } from './tokenizer.ts';
 export { vlBertBoxes, type VlBertBoxOptions, type VlBertObjects } from './vl-bert-boxes.ts';
-export { readCocoSizes, readVlBertRegions, vlBertFeatures, type ImageSize, type VlBertFeatures, type VlBertRegions } from './vl-bert-features.ts';
+export { readCocoSizes, readVlBertRegions, vlBertFeatures, type ImageSize, type VlBertFeatures } from './vl-bert-features.ts';
 export { vqaAccuracy, vqaScore, type AnnotatedQuestion, type VqaAccuracy, type VqaPrediction } from './vqa-accuracy.ts';
 export { readVqaAnnotations, type VqaAnnotation } from './vqa-annotations.ts';
 export { processedAnswer } from './vqa-answer.ts';

@@ -51,6 +51,8 @@ describe('a batch as inputs', () => {
     const features = examples().features;
     const mean = Array.from({ length: 6 }, (_, f) => (features[f]! + features[6 + f]! + features[12 + f]!) / 3);
     Array.from(inputs.objects.slice([0, 0, 16], [1, 1, 6]).dataSync()).forEach((x, f) => expect(x).toBeCloseTo(mean[f]!, 6));
+    const own = model.inputs({ ...examples(), imageFeatures: Float32Array.from({ length: 12 }, (_, i) => i) });
+    expect(Array.from(own.objects.slice([1, 0, 16], [1, 1, 6]).dataSync())).toEqual([6, 7, 8, 9, 10, 11]);
   });
 
   it('of VisualBERT: [CLS] question ? [MASK] [SEP], read at [MASK]; one question mark at the end', () => {
