@@ -36,8 +36,8 @@ export async function findModel(pretrained: Pretrained, { backbone: name, size, 
       throw new CheckpointError(`${file} is missing: put there the configuration, with model_type, or name the backbone and its size (options 'backbone' and 'size': tiny, small or base)`);
     const kind = backbone(name);
     const sized = configurationOf(kind, { ...Object(size && kind.sizes[size]), ...changes }, `${kind.name} ${size ?? 'of its own'}`);
-    const answers = parts.weights === undefined ? undefined : await storedAnswers(kind, sized.config, parts.weights);
-    return { ...sized, config: { ...sized.config, ...(answers !== undefined && { [kind.answersKey]: answers }), ...changes }, init: 'own', ...parts };
+    const answers = parts.weights === undefined || changes?.[kind.answersKey] !== undefined ? undefined : await storedAnswers(kind, sized.config, parts.weights);
+    return { ...sized, config: { ...sized.config, ...(answers !== undefined && { [kind.answersKey]: answers }) }, init: 'own', ...parts };
   }
   const given = parsed(await readFile(file, 'utf8'), file);
   const told = given.model_type;
@@ -47,7 +47,7 @@ export async function findModel(pretrained: Pretrained, { backbone: name, size, 
     const { model_type: _, ...bert } = given;
     return { ...configurationOf(kind, { ...Object(kind.fromBert(bert)), ...changes }, file, size), init: 'bert', ...parts };
   }
-  if (told === undefined && name === undefined) throw new CheckpointError(`${file} has no model_type ('lxmert', 'vl_bert', 'visual_bert' or 'bert'). Add it, or name the backbone.`);
+  if (told === undefined && name === undefined) throw new CheckpointError(`${file} has no model_type ('lxmert', 'vl_bert', 'visual_bert' or 'bert'). Add it, or name the backbone (option 'backbone').`);
   const kind = told === undefined ? backbone(name ?? '') : [...backbones.values()].find((one) => one.modelType === told);
   if (!kind) throw new CheckpointError(`${file} is of a '${told}', which is not supported: model_type is one of ${[...backbones.values()].map((one) => one.modelType).join(', ')}, or bert to start one of them from`);
   if (name !== undefined && kind !== backbone(name)) throw new CheckpointError(`${file} is of a '${kind.name}', but the backbone is to be '${name}'. Leave the backbone out, or name the weights of a ${name}.`);
