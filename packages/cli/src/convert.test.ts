@@ -136,7 +136,7 @@ describe('espalier forward --expected', () => {
     writeFileSync(join(folder, 'model.safetensors'), writeSafetensors(new Map([...tensors].filter(([key]) => !dropped.test(key)))));
     const { code, out, err } = await run('forward', '--weights', folder, '--inputs', inputs, '--out', at('v.safetensors'), '--expected', whole, '--tolerance', '1e-9', '--json', '--backend', 'cpu');
     expect(code).toBe(0);
-    expect(err).toMatch(/headless-\d has no answer head: logits are left out/);
+    expect(err).toMatch(/headless-\d has no whole answer head: logits are left out/);
     const told = z.object({ tensors: z.array(z.string()), differences: z.record(z.string(), z.number()), logits: z.undefined().optional() }).parse(JSON.parse(out));
     expect(told.tensors.filter((path) => path.startsWith('head.') || path === 'logits')).toEqual(ofHead);
     expect(Object.keys(told.differences)).toEqual(expect.arrayContaining(told.tensors));

@@ -29,6 +29,14 @@ const layouts: Readonly<Record<string, (sized: (...keys: string[]) => Axis) => L
   }),
 };
 
+/** How wide the regions of given tensors are; undefined where there are none. */
+export function regionWidth(kind: Backbone, arrays: NamedArrays): number | undefined {
+  const [name, before] = WIDTHS[kind.name] ?? ['', 0];
+  const width = arrays.get(name)?.shape[2];
+  return width === undefined || width <= before ? undefined : width - before;
+}
+const WIDTHS: Readonly<Record<string, readonly [tensor: string, before: number]>> = { lxmert: ['visual_feats', 0], 'visual-bert': ['visual_embeds', 0], 'vl-bert': ['boxes', 4] };
+
 /** @throws EspalierError naming the first tensor that does not fit the configuration or the others, with what was found and expected. Tensors that are missing are left to `inputsFrom`. */
 export function checkInputs(kind: Backbone, arrays: NamedArrays, config: Readonly<Record<string, unknown>>): void {
   const sized = (...keys: string[]): Axis => ({ size: keys.reduce((sum, key) => sum + Number(config[key] ?? key), 0), by: keys.join(' + ') });

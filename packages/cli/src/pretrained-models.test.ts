@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { entriesOf, weightsOf, writeSafetensors } from '@espalier/core';
+import { entriesOf, weightsOf, writeSafetensors, type StoredTensor } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { openData, trainWordPiece } from '@espalier/data';
 import { backbone, disposeModel, initialised, toCheckpoint } from '@espalier/vl-models';
@@ -102,6 +102,10 @@ describe('a BERT', () => {
       expect(manifest.base.weights).toBe(weights);
       expect(await scored(at(`from-${name}`))).toBe(loss);
     }
+    const inputs = writeSafetensors(new Map<string, Omit<StoredTensor, 'dtype'>>([['input_ids', { shape: [1, 3], data: Int32Array.of(2, 7, 3) }], ['visual_embeds', { shape: [1, 2, 6], data: new Float32Array(12) }]]));
+    writeFileSync(at('inputs.safetensors'), inputs);
+    const forward = await run('forward', '--backbone', 'visual-bert', '--weights', weights, '--inputs', at('inputs.safetensors'), '--out', at('values.safetensors'), '--json');
+    expect([forward.code, forward.err]).toEqual([0, expect.stringMatching(/bert has no whole answer head: logits are left out.*\n.*bert is a BERT: what it has not/)]);
     const { code, err } = await run('train', ...data, '--backbone', 'lxmert', '--weights', weights, '--head', 'stored', '--out', at('refused'));
     expect([code, err]).toEqual([2, expect.stringContaining('is a BERT, so no answer head is stored. Leave --head out.')]);
   });

@@ -98,7 +98,7 @@ async function fetched(name: string, cache: RepositoryCache, cacheDir: string, h
     if (absent.length) throw new HubError(`fetchPretrained: ${own} of '${name}' names ${absent.join(', ')}, which the repository has not at revision '${revision}'`);
     for (const shard of remote.values()) await get(shard);
   } else if (own) await get(listed.get(own)!);
-  for (const file of wanted) if (!listed.has(file)) await cache.noteAbsent(commit, file);
+  for (const file of wanted) if (!listed.has(file) && !(await cache.lacks(commit, file))) await cache.noteAbsent(commit, file);
   await cache.remember(revision, commit);
   return { ...(await filesIn(directory, { weights })), commit };
 }

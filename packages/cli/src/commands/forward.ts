@@ -8,7 +8,7 @@ import { buildBackbone } from '../backbone-model.ts';
 import { findBackbone } from '../backbone-weights.ts';
 import { downloads, printJson } from '../console.ts';
 import { reasonOf } from '../errors.ts';
-import { checkInputs } from '../forward-inputs.ts';
+import { checkInputs, regionWidth } from '../forward-inputs.ts';
 import { ForwardSettings } from '../settings.ts';
 import { command } from './command.ts';
 
@@ -28,15 +28,19 @@ export const forward = command({
     if (found.weights === undefined) throw new EspalierError(`--weights ${weights} holds no weights: there is nothing to compare`);
     const arrays = await readTensors('--inputs', file);
     const reference = expected === undefined ? undefined : await readTensors('--expected', expected);
-    const { model, report } = await buildBackbone({ ...found, seed: 0, signal: to.signal });
+    // A BERT's projection of regions is drawn, so it is as wide as they are.
+    const width = found.init === 'bert' ? regionWidth(found.kind, arrays) : undefined;
+    const config = { ...found.config, ...(width !== undefined && { [found.kind.featureKey]: width }) };
+    const { model, report } = await buildBackbone({ ...found, config, seed: 0, signal: to.signal });
     const stored = storedPart(report);
-    if (!stored('logits')) to.err(`${found.recorded ?? found.weights} has no answer head: logits are left out, and what else is of the head\n`);
-    if (found.init === 'bert') to.err(`${found.recorded ?? found.weights} is a BERT: what it has not, such as all of the vision, is drawn from seed 0; only values of words alone have a reference\n`);
+    const source = found.recorded ?? found.weights;
+    if (!stored('logits')) to.err(`${source} has no whole answer head: logits are left out, and what else depends on what it lacks\n`);
+    if (found.init === 'bert') to.err(`${source} is a BERT: what it has not, such as all of the vision, is drawn from seed 0; only values of words alone have a reference\n`);
     const adapted = adapt(model, []);
     try {
       const { map, asked } = watched(arrays);
       const inputs = named(file, () => {
-        checkInputs(found.kind, arrays, found.config);
+        checkInputs(found.kind, arrays, config);
         return found.kind.inputsFrom(map, model.config);
       });
       const unread = [...arrays.keys()].filter((name) => !asked.has(name));
