@@ -39,7 +39,7 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     return 0;
   } catch (e) {
     if (e instanceof CommanderError) return e.exitCode === 0 ? 0 : 2; // it has said what is wrong
-    to.err(`${described(e)}\n`);
+    to.err(`${to.signal.aborted && e === to.signal.reason ? 'espalier: stopped' : described(e)}\n`);
     if (e instanceof Interrupted || to.signal.aborted) return 130;
     return e instanceof UsageError ? 2 : 1;
   }

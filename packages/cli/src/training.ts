@@ -129,7 +129,7 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 });
 
 function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval } = settings;
+  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head } = settings;
   const group = {
     method,
     rate: lr,
@@ -142,7 +142,7 @@ function fitOptionsOf({ settings, optimiser: { method, progress }, backend, comp
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
-      backend, batchSize, dataSeed, limitTrain, limitEval,
+      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }),
       data: c.dataSpec, features: c.features, trainQuestions: c.train.length,
       vocabulary: createHash('sha256').update(c.vocabulary).digest('hex'),
     },
