@@ -89,12 +89,11 @@ const some = (names: Iterable<string>): string => {
   return `${all.slice(0, 12).join(', ')}${all.length > 12 ? ` and ${all.length - 12} more` : ''}`;
 };
 
-/** Which sites, and whether `logits`, have the values of the weights: where an array of the head was drawn, none of the head but what the pooler gives. */
+/** Which sites, and whether `logits`, have the values of the weights: where an array of the head was drawn, none of the head but what the pooler gives, which is never drawn. */
 function storedPart(report: LoadReport | undefined): (path: string) => boolean {
   const drawn = report?.drawn ?? [];
-  const pooled = !drawn.some((path) => path.startsWith('head.pooler.'));
   const whole = pooled && !drawn.some((path) => path.startsWith('head.'));
-  return (path) => whole || (path !== 'logits' && (!path.startsWith('head.') || (pooled && /^head\.pooled$|^head\.pooler\b/.test(path))));
+  return (path) => whole || (path !== 'logits' && (!path.startsWith('head.') || /^head\.pool(ed|er)\b/.test(path)));
 }
 
 async function readTensors(flag: string, file: string) {
