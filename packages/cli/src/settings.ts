@@ -42,6 +42,7 @@ export const TrainSettings = z.strictObject({
   optimiser: option(z.enum(OPTIMISERS).default('adamw'), 'adamw; bert-adam as LXMERT and VisualBERT, vl-bert-adamw as VL-BERT were fine-tuned, with their first and last rates; adam or sgd', 'NAME'),
   weightDecay: option(z.number().nonnegative().optional(), 'of adamw and bert-adam (default 0.01), vl-bert-adamw (1e-4) and sgd (0); biases and norms are exempt, but for bert-adam and vl-bert-adamw', 'X'),
   clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
+  flip: option(z.boolean().default(false), 'mirror half of the samples of an epoch: their boxes, and left and right in question and answers'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),
   patience: option(count.optional(), 'stop after N epochs without a better validation accuracy', 'N'),

@@ -92,7 +92,7 @@ const some = (names: Iterable<string>): string => {
 /** Which sites, and whether `logits`, have the values of the weights: where an array of the head was drawn, none of the head but what the pooler gives, which is never drawn. */
 function storedPart(report: LoadReport | undefined): (path: string) => boolean {
   const drawn = report?.drawn ?? [];
-  const whole = pooled && !drawn.some((path) => path.startsWith('head.'));
+  const whole = !drawn.some((path) => path.startsWith('head.'));
   return (path) => whole || (path !== 'logits' && (!path.startsWith('head.') || /^head\.pool(ed|er)\b/.test(path)));
 }
 
