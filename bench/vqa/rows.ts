@@ -22,6 +22,9 @@ interface Setting {
 const plugins: Readonly<Record<string, readonly string[]>> = {
   'head only': [],
   lora: ['--plugin', 'lora:{}'],
+  // Where GIFT acts by default: what attention gives back.
+  'lora output': ['--plugin', 'lora:{"at":{"role":["attention.output","cross.output"]}}'],
+  gift: ['--plugin', 'gift:{}'],
   full: ['--plugin', 'tune:{"preset":"all"}'],
 };
 
@@ -42,6 +45,22 @@ const settings: readonly Setting[] = [
     methods: { full: '5e-4' },
     seeds: [0],
     args: ['--features', 'components', '--epochs', '10'],
+  },
+  {
+    name: 'gift-1000',
+    data: 'easy-vqa',
+    backbones: ['lxmert', 'vl-bert'],
+    methods: { 'lora output': '3e-3', gift: '3e-3' },
+    seeds: [0, 1, 2],
+    args: ['--limit-train', '1000', '--epochs', '10', '--patience', '3'],
+  },
+  {
+    name: 'gift-all',
+    data: 'easy-vqa',
+    backbones: ['lxmert', 'vl-bert'],
+    methods: { 'lora output': '3e-3', gift: '3e-3' },
+    seeds: [0],
+    args: ['--features', 'components', '--epochs', '4'],
   },
 ];
 

@@ -37,6 +37,7 @@ describe('a zip of torch.save that is written', () => {
   it('names the tensor that its type cannot hold', async () => {
     const large: TensorToWrite = { name: 'large', dtype: 'F16', shape: [1], read: () => Promise.resolve(Float32Array.of(1e6)) };
     await expect(written([large])).rejects.toThrow("tensor 'large': 1000000 at place 0 is too large for F16");
+    await expect(written([tensors[0]!, tensors[0]!])).rejects.toThrow("tensor 'b.weight' stands there twice");
     const short: TensorToWrite = { name: 'short', dtype: 'F32', shape: [2], read: () => Promise.resolve(Float32Array.of(1)) };
     await expect(written([short])).rejects.toThrow("tensor 'short': 1 values for shape [2]");
   });

@@ -1,4 +1,4 @@
-import { elementsOf, storedSize } from '@espalier/core';
+import { CheckpointError, elementsOf, storedSize } from '@espalier/core';
 import { ZipWriter } from '@zip.js/zip.js/lib/zip-core-writer.js';
 import type { ByteSink } from './byte-sink.ts';
 import { statePickle } from './state-pickle.ts';
@@ -13,6 +13,8 @@ const ROOT = 'archive';
  */
 export async function writeTorchZipTo(sink: ByteSink, entries: readonly TensorToWrite[]): Promise<void> {
   const tensors = [...entries].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const twice = tensors.find(({ name }, i) => name === tensors[i - 1]?.name);
+  if (twice) throw new CheckpointError(`tensor '${twice.name}' stands there twice`);
   const zip = new ZipWriter(new WritableStream<Uint8Array>({ write: (bytes) => sink.write(bytes) }), {
     level: 0, extendedTimestamp: false, lastModDate: new Date(1980, 0, 1), useWebWorkers: false,
   });

@@ -3,15 +3,18 @@ import { wordPiece, type FeatureDemand, type WordPiece } from '@espalier/data';
 import { openWeights } from '@espalier/pretrained';
 import { initialised, loadModel, type LoadOptions, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { FoundBackbone } from './backbone-weights.ts';
+import { UsageError } from './errors.ts';
 
 export interface BuildOptions extends Pick<FoundBackbone, 'kind' | 'config' | 'init' | 'weights'> {
   readonly seed: number; // of what the checkpoint does not hold
-  readonly head?: LoadOptions['head']; // default: a checkpoint without answer head gets a drawn one
+  readonly head?: LoadOptions['head'] | undefined; // default: a checkpoint without answer head gets a drawn one
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Builds a backbone: from a file of weights, with a report of all its arrays, or from a seed alone. */
 export async function buildBackbone({ kind, config, init, weights, seed, head = 'stored-or-drawn', signal }: BuildOptions): Promise<{ model: VqaModel<unknown>; report?: LoadReport }> {
+  if (head === 'stored' && (weights === undefined || init === 'bert'))
+    throw new UsageError(`--head stored: ${weights === undefined ? 'there are no weights' : `${weights} is a BERT`}, so no answer head is stored. Leave --head out.`);
   if (weights === undefined) return { model: kind.build(config, initialised(seed)) };
   const checkpoint = await openWeights(weights);
   try {
@@ -19,15 +22,6 @@ export async function buildBackbone({ kind, config, init, weights, seed, head = 
   } finally {
     await checkpoint.close();
   }
-}
-
-/** The configuration with the vocabulary's size and special tokens. @throws EspalierError when the vocabulary is larger than the checkpoint's table. */
-export function withVocabulary({ config, weights, vocabulary }: FoundBackbone, tokens: WordPiece): Record<string, unknown> {
-  const rows = Number(config['vocab_size']);
-  if (weights !== undefined && tokens.size > rows)
-    throw new EspalierError(`${vocabulary?.file ?? 'the vocabulary'} has ${tokens.size} word pieces, ${weights} a table of ${rows} (vocab_size). Put the vocabulary beside the weights that they were trained with.`);
-  const { cls, sep, mask } = tokens.specials;
-  return { ...config, vocab_size: weights !== undefined ? rows : tokens.size, cls, sep, mask, ...(typeof config['question_mark'] === 'number' && { question_mark: tokens.pieces.includes('?') ? tokens.pieces.indexOf('?') : null }) };
 }
 
 /** The tokenizer that belongs to a backbone's weights; without weights, what `train` makes from the questions. */

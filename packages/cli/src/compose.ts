@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
 import { adapt, type Adapted, type Plugin } from '@espalier/core';
 import { describeFinding, featuriserFrom, limit, openData, trainWordPiece, type FeatureDemand, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
+import { withVocabulary } from '@espalier/pretrained';
 import { disposeModel, type Backbone, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { z } from 'zod';
-import { buildBackbone, demandOf, tokenizerOf, withVocabulary } from './backbone-model.ts';
+import { buildBackbone, demandOf, tokenizerOf } from './backbone-model.ts';
 import { findBackbone, type FindOptions, type FoundBackbone } from './backbone-weights.ts';
+import { requireOneImage } from './one-image.ts';
 import { headPlugin, resolvePlugins, type Container } from './plugins.ts';
 import type { TrainSettings } from './settings.ts';
 
@@ -32,15 +34,18 @@ const VOCABULARY = 256;
 
 /** Builds backbone, data and adapted model from a configuration. @throws EspalierError for whatever does not fit together. */
 export async function compose(container: Container, settings: z.output<typeof TrainSettings>, options: FindOptions = {}): Promise<Composition> {
-  const { plugin, seed, limitTrain, limitEval } = settings;
+  const { plugin, seed, limitTrain, limitEval, head, offline } = settings;
   const { plugins, packages } = await resolvePlugins(container, plugin);
-  const found = await findBackbone(settings, options);
+  const found = await findBackbone(settings, { ...options, offline });
+  requireOneImage(found.config, found.by);
   const features = settings.features ?? defaultFeatures(settings.data);
   const dataSpec = absoluteSpec(settings.data);
-  const data = await openTaskData(dataSpec, features, settings.dataSeed, demandOf(found));
+  // A BERT has no projection of regions: the one that is drawn is as wide as they are.
+  const fromBert = found.init === 'bert';
+  const data = await openTaskData(dataSpec, features, settings.dataSeed, fromBert ? undefined : demandOf(found));
   const { tokens, text: vocabulary } = tokenizerOf(found, () => trainWordPiece(data.splits.train.map((r) => r.question), { size: VOCABULARY }));
-  const config = withVocabulary(found, tokens);
-  const { model, report } = await buildBackbone({ ...found, config, seed, signal: options.signal });
+  const config = { ...withVocabulary(found, tokens), ...(fromBert && { [found.kind.featureKey]: data.featureSize }) };
+  const { model, report } = await buildBackbone({ ...found, config, seed, head, signal: options.signal });
   const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
   const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);
@@ -68,8 +73,8 @@ export function adaptOrDispose(model: VqaModel<unknown>, plugins: readonly Plugi
 }
 
 /** Opens a data set with regions as a backbone wants them. `features` is 'file' or a featuriser's name with options. */
-export const openTaskData = (spec: string, features: string, seed: number, demand: FeatureDemand): Promise<VqaData> =>
-  openData(spec, { featuriser: features === 'file' ? 'file' : featuriserFrom(features), seed, demand });
+export const openTaskData = (spec: string, features: string, seed: number, demand: FeatureDemand | undefined): Promise<VqaData> =>
+  openData(spec, { featuriser: features === 'file' ? 'file' : featuriserFrom(features), seed, ...(demand && { demand }) });
 
 /** `easy-vqa:DIR`, `vqa2:DIR` and `gqa:DIR` with DIR as an absolute path, so that a saved model finds its data from anywhere. */
 export const absoluteSpec = (spec: string): string => spec.replace(/^(easy-vqa|vqa2|gqa):(.+)$/s, (_, kind: string, directory: string) => `${kind}:${resolve(directory)}`);
@@ -80,10 +85,11 @@ const defaultFeatures = (spec: string): string => (/^(vqa2|gqa)(:|$)/.test(spec)
 export function weightNotes({ kind, by, init, weights, recorded }: FoundBackbone, seed: number, report: LoadReport | undefined): string[] {
   if (!report) return [`WARNING: ${by} has no pretrained weights here: all its arrays are drawn from seed ${seed}. What stays frozen has learned nothing. Give --weights DIR for a pretrained ${kind.name}.`];
   const { drawn, notFinite } = report;
+  const source = recorded ?? weights;
   return [
-    `backbone ${by}, weights ${recorded ?? weights}`,
-    ...(drawn.length && init === 'own' ? [`${weights} has no answer head: its ${drawn.length} arrays are drawn from seed ${seed}`] : []),
-    ...(init === 'bert' ? [`${weights} is a BERT: ${drawn.length} arrays that it has not are drawn from seed ${seed}`] : []),
-    ...(notFinite.length ? [`WARNING: ${weights} holds NaN or infinities in ${notFinite.slice(0, 5).join(', ')}${notFinite.length > 5 ? ` and ${notFinite.length - 5} more` : ''}. No answer of it can be trusted.`] : []),
+    `backbone ${by}, weights ${source}`,
+    ...(drawn.length && init === 'own' ? [`${drawn.length} arrays of the answer head are not taken from ${source} but drawn from seed ${seed}`] : []),
+    ...(init === 'bert' ? [`${source} is a BERT: ${drawn.length} arrays that it has not are drawn from seed ${seed}`] : []),
+    ...(notFinite.length ? [`WARNING: ${source} holds NaN or infinities in ${notFinite.slice(0, 5).join(', ')}${notFinite.length > 5 ? ` and ${notFinite.length - 5} more` : ''}. No answer of it can be trusted.`] : []),
   ];
 }

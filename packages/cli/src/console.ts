@@ -8,3 +8,6 @@ export interface Console {
 
 /** Prints one JSON object on one line. */
 export const printJson = (to: Console, value: object): void => to.out(`${JSON.stringify(value)}\n`);
+
+/** What a download tells, and what stops it. */
+export const downloads = (to: Console) => ({ note: (text: string) => to.err(`${text}\n`), signal: to.signal });

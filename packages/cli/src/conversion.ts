@@ -87,7 +87,7 @@ export async function writeCheckpoint(file: string, format: 'safetensors' | 'tor
 /** Puts configuration and vocabulary beside the weights. */
 export async function writeBeside(directory: string, from: { readonly directory: string; readonly files: readonly string[] }, config: Readonly<Record<string, unknown>> | undefined): Promise<string[]> {
   await mkdir(directory, { recursive: true });
-  const copied = from.files.filter((name) => name === 'vocab.txt' || name === 'tokenizer.json' || (name === 'config.json' && !config));
+  const copied = from.files.filter((name) => name === 'vocab.txt' || name === 'tokenizer.json' || name === 'tokenizer_config.json' || (name === 'config.json' && !config));
   for (const name of copied) await copyFile(join(from.directory, name), join(directory, name));
   if (config) await writeWhole(join(directory, 'config.json'), new TextEncoder().encode(`${JSON.stringify(config, null, 1)}\n`));
   return [...copied, ...(config ? ['config.json'] : [])];

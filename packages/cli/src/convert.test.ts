@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bytesSource, openCheckpoint } from '@espalier/checkpoints';
+import { readSafetensors, writeSafetensors, type StoredTensor } from '@espalier/core';
 import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { capturedConsole } from './captured-console.ts';
 import { runCommand } from './program.ts';
 
@@ -48,10 +50,11 @@ describe('espalier convert', () => {
     mkdirSync(from);
     for (const name of ['config.json', 'model.safetensors']) copyFileSync(join(models, 'visualbert-tiny', name), join(from, name));
     writeFileSync(join(from, 'vocab.txt'), '[PAD]\n');
+    writeFileSync(join(from, 'tokenizer_config.json'), '{"do_lower_case":false}');
     const { code, out } = await convert('--from', from, '--to', at('to'), '--dtype', 'F16', '--json');
     expect(code).toBe(0);
-    expect(JSON.parse(out)).toMatchObject({ type: 'convert', format: 'safetensors', written: 'safetensors', beside: ['config.json', 'vocab.txt'] });
-    expect(readdirSync(at('to')).sort()).toEqual(['config.json', 'model.safetensors', 'vocab.txt']);
+    expect(JSON.parse(out)).toMatchObject({ type: 'convert', format: 'safetensors', written: 'safetensors', beside: ['config.json', 'tokenizer_config.json', 'vocab.txt'] });
+    expect(readdirSync(at('to')).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer_config.json', 'vocab.txt']);
     const [half, whole] = [await values(join(at('to'), 'model.safetensors')), await values(join(from, 'model.safetensors'))];
     for (const [name, { data, dtype }] of half.tensors) {
       expect(dtype).toBe('F16');
@@ -117,6 +120,44 @@ describe('espalier forward --expected', () => {
     expect(rough.code).toBe(1);
     expect(rough.err).toMatch(/values\.safetensors: 'logits' differs by .*, more than 0\.0001|'joint.*' differs by/);
     const none = await run('forward', '--weights', weights, '--inputs', io, '--out', at('v.safetensors'), '--expected', io, '--backend', 'cpu');
-    expect(none.err).toContain("there is no 'logits' to compare with");
+    expect(none.err).toMatch(/io\.safetensors: none of its tensors is among those written: it has .*input_ids.*; written are .*joint\./);
+    expect(none.code).toBe(1);
+  });
+
+  it.each([['lxmert-tiny', /^answer_head\./, ['head.pooler', 'head.pooled']], ['visualbert-tiny', /^cls\./, ['head.pooled']]] as const)('compares what is before the head where %s lacks %s', async (name, dropped, ofHead) => {
+    const own = join(models, name);
+    const inputs = join(own, 'io.safetensors');
+    const whole = at(`${name}-values.safetensors`);
+    await run('forward', '--weights', own, '--inputs', inputs, '--out', whole, '--backend', 'cpu');
+    const { tensors } = readSafetensors(readFileSync(join(own, 'model.safetensors')), name);
+    const folder = at(`${name}-headless-${ofHead.length}`);
+    mkdirSync(folder);
+    copyFileSync(join(own, 'config.json'), join(folder, 'config.json'));
+    writeFileSync(join(folder, 'model.safetensors'), writeSafetensors(new Map([...tensors].filter(([key]) => !dropped.test(key)))));
+    const { code, out, err } = await run('forward', '--weights', folder, '--inputs', inputs, '--out', at('v.safetensors'), '--expected', whole, '--tolerance', '1e-9', '--json', '--backend', 'cpu');
+    expect(code).toBe(0);
+    expect(err).toMatch(/headless-\d has no whole answer head: logits are left out/);
+    const told = z.object({ tensors: z.array(z.string()), differences: z.record(z.string(), z.number()), logits: z.undefined().optional() }).parse(JSON.parse(out));
+    expect(told.tensors.filter((path) => path.startsWith('head.') || path === 'logits')).toEqual(ofHead);
+    expect(Object.keys(told.differences)).toEqual(expect.arrayContaining(told.tensors));
+  });
+
+  it('names a tensor that does not fit the configuration', async () => {
+    const own = join(models, 'lxmert-tiny');
+    const { tensors } = readSafetensors(readFileSync(join(own, 'io.safetensors')), 'io');
+    const refused = async (change: (tensors: Map<string, Omit<StoredTensor, 'dtype'>>) => void) => {
+      const changed = new Map<string, Omit<StoredTensor, 'dtype'>>(tensors);
+      change(changed);
+      writeFileSync(at('bad.safetensors'), writeSafetensors(changed));
+      const { code, err } = await run('forward', '--weights', own, '--inputs', at('bad.safetensors'), '--out', at('v.safetensors'), '--backend', 'cpu');
+      expect(code).toBe(1);
+      return err;
+    };
+    const [batch = 0, regions = 0, width = 0] = tensors.get('visual_feats')!.shape;
+    expect(await refused((t) => t.set('visual_feats', { shape: [batch, regions, width + 1], data: new Float32Array(batch * regions * (width + 1)) }))).toContain(`bad.safetensors: 'visual_feats' has shape [${batch}, ${regions}, ${width + 1}], expected [samples ${batch}, regions ${regions}, visual_feat_dim ${width}]`);
+    expect(await refused((t) => t.set('attention_mask', { shape: [batch, 1], data: new Float32Array(batch) }))).toMatch(/'attention_mask' has shape \[2, 1\], expected \[samples 2, words \d+\]/);
+    expect(await refused((t) => t.set('input_ids', { shape: [batch, 1], data: Int32Array.from({ length: batch }, () => 110) }))).toMatch(/bad\.safetensors: '.*' has shape|holds 110/);
+    const ids = tensors.get('input_ids')!;
+    expect(await refused((t) => t.set('input_ids', { shape: ids.shape, data: Int32Array.from({ length: ids.data.length }, (_, i) => (i === 1 ? 110 : 5)) }))).toContain("'input_ids' holds 110 at place 1, expected ids from 0 to 109 (vocab_size 110)");
   });
 });

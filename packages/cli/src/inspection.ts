@@ -62,7 +62,7 @@ function pointRows({ scope: { points } }: VqaModel<unknown>): PointRow[] {
 /** One question of made-up words about one image of blank regions. */
 const madeUp = (featureSize: number, questionLength: number, regions: number): VqaExamples => ({
   ids: ['made up'],
-  questions: new Int32Array(questionLength).fill(5),
+  questions: new Int32Array(questionLength).fill(1),
   questionLength,
   features: new Float32Array(regions * featureSize),
   boxes: Float32Array.from({ length: 4 * regions }, (_, i) => (i % 4 < 2 ? 0 : 64)),

@@ -3,13 +3,15 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError, load, readManifest, save, type Adapted, type Manifest } from '@espalier/core';
 import { wordPiece, type WordPiece } from '@espalier/data';
-import { vocabularyIn } from '@espalier/pretrained';
+import { findModel, vocabularyIn, type FoundModel } from '@espalier/pretrained';
 import { fileStore, writeWhole } from '@espalier/train';
 import { backbone, disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
 import { z } from 'zod';
 import { buildBackbone } from './backbone-model.ts';
-import { findBackbone } from './backbone-weights.ts';
+import { filesOf, type FindOptions } from './backbone-weights.ts';
 import type { Composition } from './compose.ts';
+import { reasonOf } from './errors.ts';
+import { requireOneImage } from './one-image.ts';
 import { compositionRoot, restorerOf, type Container } from './plugins.ts';
 
 const Task = z.strictObject({
@@ -21,6 +23,7 @@ const Task = z.strictObject({
   seed: z.int(), // of samples
   limitEval: z.int().positive().optional(),
   batchSize: z.int().positive(), // questions padded together when scoring
+  head: z.enum(['stored', 'stored-or-drawn', 'drawn']).optional(), // where the backbone's own answer head is from; default stored-or-drawn
 });
 /** What a manifest says of the task a model was trained on. */
 export type VqaTask = z.infer<typeof Task>;
@@ -37,8 +40,8 @@ export interface OpenedModel {
   dispose(): void;
 }
 
-export interface OpenModelOptions {
-  readonly weights?: string | undefined; // where the backbone's weights are now; default where the manifest says
+export interface OpenModelOptions extends FindOptions {
+  readonly weights?: string | undefined; // where the backbone's weights are now, 'none' for those of the seed; default where the manifest says
   readonly container?: Container; // knows plugins that are no packages
 }
 
@@ -46,7 +49,7 @@ export interface OpenModelOptions {
  * Opens what a training saved: the backbone from the manifest, then its plugins, strictly. A backend must be in force
  * (`selectBackend`). @throws CheckpointError naming file, tensor or plugin that does not fit.
  */
-export async function openModel(directory: string, { weights, container = compositionRoot() }: OpenModelOptions = {}): Promise<OpenedModel> {
+export async function openModel(directory: string, { weights, container = compositionRoot(), ...options }: OpenModelOptions = {}): Promise<OpenedModel> {
   const store = fileStore(directory);
   if (!existsSync(join(directory, 'manifest.json')) && existsSync(join(directory, 'checkpoints')))
     throw new CheckpointError(`${directory} holds an unfinished training and no model yet. Finish it: espalier train --out ${directory} --resume, with the options it was begun with.`);
@@ -54,12 +57,12 @@ export async function openModel(directory: string, { weights, container = compos
   const parsed = Task.safeParse(manifest.task);
   if (!parsed.success) throw new CheckpointError(`${directory}/manifest.json: task: ${parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ')}. Was this model saved by espalier train?`);
   const vocabulary = await vocabularyIn(directory);
-  if (!vocabulary) throw new CheckpointError(`${directory}: vocab.txt is missing. A model directory holds manifest.json, its plugins' files and the vocabulary, all as train wrote them.`);
+  if (!vocabulary) throw new CheckpointError(`${directory}: vocab.txt (or tokenizer.json) is missing. A model directory holds manifest.json, its plugins' files and the vocabulary, all as train wrote them.`);
   const kind = backbone(manifest.base.model);
   const config = z.record(z.string(), z.unknown()).parse(manifest.base.config);
-  const at = weights ?? manifest.base.weights;
-  const found = at === undefined ? { init: 'own' as const, weights: undefined } : await weightsAt(directory, at, kind);
-  const { model } = await buildBackbone({ ...found, kind, config, seed: manifest.seed });
+  requireOneImage(config, directory);
+  const { init, weights: file } = await weightsOfModel({ directory, recorded: manifest.base.weights, given: weights, kind, config }, options);
+  const { model } = await buildBackbone({ init, weights: file, kind, config, seed: manifest.seed, head: parsed.data.head, signal: options.signal });
   try {
     const adapted = await inDirectory(directory, () => load(model, store, { resolve: restorerOf(container) }));
     return {
@@ -77,11 +80,11 @@ export async function openModel(directory: string, { weights, container = compos
 }
 
 /** What `save` is told of a composition. */
-export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed' | 'seed' | 'batchSize'> & { readonly limitEval?: number | undefined }, fingerprint: string) => {
-  const { dataSeed, seed, batchSize, limitEval } = settings;
+export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed' | 'seed' | 'batchSize'> & { readonly limitEval?: number | undefined; readonly head?: VqaTask['head'] }, fingerprint: string) => {
+  const { dataSeed, seed, batchSize, limitEval, head } = settings;
   const task: VqaTask = {
     kind: 'vqa', answers: [...c.data.answers], data: c.dataSpec, dataSeed, features: c.features, seed, batchSize,
-    ...(limitEval !== undefined && { limitEval }),
+    ...(limitEval !== undefined && { limitEval }), ...(head !== undefined && { head }),
   };
   return { config: c.model.config, task, fingerprint, packages: c.packages, ...(c.weights !== undefined && { weights: c.weights }) };
 };
@@ -95,15 +98,29 @@ export async function saveModel(directory: string, c: Composition, options: Retu
   return sizes.reduce((sum, { size }) => sum + size, 0);
 }
 
-async function weightsAt(directory: string, weights: string, kind: Backbone) {
-  let reason = 'it holds no weights';
+interface Wanted {
+  readonly directory: string; // of the model
+  readonly recorded: string | undefined; // by its manifest
+  readonly given: string | undefined; // where they are now
+  readonly kind: Backbone;
+  readonly config: Readonly<Record<string, unknown>>; // of the manifest
+}
+
+/** The backbone's file of weights; none where the model was trained without, or 'none' is asked for. */
+async function weightsOfModel({ directory, recorded, given, kind, config }: Wanted, options: FindOptions): Promise<Pick<FoundModel, 'init' | 'weights'>> {
+  const at = given ?? recorded;
+  if (at === undefined || at === 'none') return { init: 'own', weights: undefined };
+  const unread = (reason: string) =>
+    new CheckpointError(given === undefined ? `${directory} was trained on the weights '${at}', which cannot be read: ${reason}\nWhere they have moved, say so with --weights DIR.` : `--weights ${at} cannot be read: ${reason}`);
+  let found: FoundModel;
   try {
-    const found = await findBackbone({ weights, backbone: kind.name });
-    if (found.weights !== undefined) return found;
+    const { files } = await filesOf(at, { ...options, recorded: given === undefined });
+    found = await findModel(files, { backbone: kind.name, config });
   } catch (e) {
-    reason = e instanceof Error ? e.message : String(e);
+    throw options.signal?.aborted ? e : unread(reasonOf(e));
   }
-  throw new CheckpointError(`${directory} was trained on the weights '${weights}', which cannot be read: ${reason}\nWhere they have moved, say so with --weights DIR.`);
+  if (found.weights === undefined) throw unread('it holds no weights. A model that was trained without weights opens with --weights none.');
+  return found;
 }
 
 /** Core's checkpoint errors speak of files by name alone: puts the directory before them. */

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { CommandDefinition } from './commands/command.ts';
 import { convert } from './commands/convert.ts';
 import { evalCommand } from './commands/eval.ts';
+import { explain } from './commands/explain.ts';
 import { forward } from './commands/forward.ts';
 import { inspect } from './commands/inspect.ts';
 import { native } from './commands/native.ts';
@@ -24,10 +25,11 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     .version(cliVersion(), '--version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => to.out(text), writeErr: (text) => to.err(text) })
-    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, inspect, forward, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
+    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, explain, inspect, forward, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
   add(program, train, to);
   add(program, evalCommand, to);
   add(program, predict, to);
+  add(program, explain, to);
   add(program, inspect, to);
   add(program, forward, to);
   add(program, convert, to);
@@ -37,7 +39,7 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     return 0;
   } catch (e) {
     if (e instanceof CommanderError) return e.exitCode === 0 ? 0 : 2; // it has said what is wrong
-    to.err(`${described(e)}\n`);
+    to.err(`${to.signal.aborted && e === to.signal.reason ? 'espalier: stopped' : described(e)}\n`);
     if (e instanceof Interrupted || to.signal.aborted) return 130;
     return e instanceof UsageError ? 2 : 1;
   }

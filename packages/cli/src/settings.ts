@@ -16,17 +16,19 @@ const threads = option(count.or(z.literal('auto')).default('auto'), 'threads of 
 const backbone = option(z.enum(['vl-bert', 'lxmert', 'visual-bert']).optional(), "vl-bert, lxmert or visual-bert; default the weights' own, else vl-bert", 'NAME');
 const size = option(z.enum(['tiny', 'small', 'base']).optional(), "tiny, small or base; default the weights' own, else small", 'NAME');
 const weights = option(text.optional(), 'directory of config.json, model.safetensors (or pytorch_model.bin) and vocab.txt, a file of weights, OWNER/NAME[@REVISION] of the Hugging Face Hub, a shipped one such as lxmert-small, or none to draw new ones; default the shipped ones where there are any', 'DIR');
-const vocabulary = option(text.optional(), 'vocab.txt or tokenizer.json, where none lies beside the weights', 'FILE');
+const vocabulary = option(text.optional(), 'tokenizer.json, or vocab.txt with its tokenizer_config.json beside it, where none lies beside the weights', 'FILE');
+const offline = option(z.boolean().default(false), 'take weights of the Hugging Face Hub from the cache alone (HF_HUB_CACHE says where it is), never from the network');
+const head = option(z.enum(['stored', 'stored-or-drawn', 'drawn']).optional(), "the weights' answer head: stored, drawn anew, or stored-or-drawn where they may lack it (the default)", 'WHICH');
 const plugin = option(z.array(PluginEntry).default([]), `plugin to put on the backbone, 'NAME:{json}' or 'NAME#INSTANCE:{json}'; may be repeated`, 'SPEC');
 const features = option(text.optional(), "what makes regions of images: grid, components, either with ':{json}', or file for extracted ones", 'SPEC');
 const limitEval = option(count.optional(), 'score a seeded sample of N questions of each split', 'N');
 const model = option(text, 'directory of a trained model (the --out of train)', 'DIR');
-const moved = option(text.optional(), "the backbone's weights, where they have moved since training", 'DIR');
+const moved = option(text.optional(), "the backbone's weights, where they have moved since training; none for a model that was trained without", 'DIR');
 const seed = option(z.int().default(0), 'of new weights, order, dropout and samples', 'N');
 
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
-  config, backbone, size, weights, vocabulary, plugin,
+  config, backbone, size, weights, vocabulary, head, offline, plugin,
   data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR, vqa2:DIR or gqa:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
@@ -40,6 +42,7 @@ export const TrainSettings = z.strictObject({
   optimiser: option(z.enum(OPTIMISERS).default('adamw'), 'adamw; bert-adam as LXMERT and VisualBERT, vl-bert-adamw as VL-BERT were fine-tuned, with their first and last rates; adam or sgd', 'NAME'),
   weightDecay: option(z.number().nonnegative().optional(), 'of adamw and bert-adam (default 0.01), vl-bert-adamw (1e-4) and sgd (0); biases and norms are exempt, but for bert-adam and vl-bert-adamw', 'X'),
   clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
+  flip: option(z.boolean().default(false), 'mirror half of the samples of an epoch: their boxes, and left and right in question and answers'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),
   patience: option(count.optional(), 'stop after N epochs without a better validation accuracy', 'N'),
@@ -54,7 +57,7 @@ export const TrainSettings = z.strictObject({
 export const EvalSettings = z.strictObject({
   config, model,
   data: option(text.optional(), 'another data set with the same answers, or the same where it has moved; default that of the training', 'SPEC'),
-  weights: moved,
+  weights: moved, offline,
   split: option(z.enum(['train', 'validation', 'test']).optional(), 'train, validation or test; default test where it has answers', 'NAME'),
   limitEval: option(count.optional(), "score a seeded sample of N questions; default the training's", 'N'),
   predictions: option(text.optional(), 'write one JSON object per question to FILE', 'FILE'),
@@ -67,12 +70,21 @@ export const PredictSettings = z.strictObject({
   image: option(text, 'PNG or JPEG', 'FILE'),
   question: option(text, 'what to ask about it', 'TEXT'),
   top: option(count.default(5), 'answers to show', 'N'),
+  weights: moved, offline, backend, threads, json,
+});
+
+/** Options of `espalier explain`. */
+export const ExplainSettings = z.strictObject({
+  config, model,
+  image: option(text, 'PNG or JPEG', 'FILE'),
+  question: option(text, 'what is asked about it', 'TEXT'),
+  out: option(text, 'directory for pictures and numbers', 'DIR'),
   weights: moved, backend, threads, json,
 });
 
 /** Options of `espalier inspect`. */
 export const InspectSettings = z.strictObject({
-  config, backbone, size, weights, plugin,
+  config, backbone, size, weights, vocabulary, head, offline, plugin,
   model: option(text.optional(), 'directory of a trained model, instead of a backbone and plugins', 'DIR'),
   answers: option(count.optional(), "answers of the task head; default the configuration's", 'N'),
   regions: option(count.optional(), 'regions per image in the counted batch; default 64, for 2048-wide features 36', 'N'),
@@ -83,10 +95,10 @@ export const InspectSettings = z.strictObject({
 /** Options of `espalier forward`. */
 export const ForwardSettings = z.strictObject({
   config,
-  weights: option(text, 'directory of config.json and model.safetensors', 'DIR'),
+  weights: option(text, 'directory of config.json and model.safetensors, or as with train', 'DIR'), offline,
   inputs: option(text, "tensors under the reference's argument names (input_ids, visual_feats, ...; boxes, im_info, question)", 'FILE'),
-  out: option(text, "file for 'logits' and one tensor per site, by path", 'FILE'),
-  expected: option(text.optional(), "a reference's tensors by the same names ('logits' at least): prints the largest differences, and fails above --tolerance", 'FILE'),
+  out: option(text, "file for 'logits' (where the weights have an answer head) and one tensor per site, by path", 'FILE'),
+  expected: option(text.optional(), "a reference's tensors by the same names, one at least: prints the largest differences, and fails above --tolerance", 'FILE'),
   tolerance: option(z.number().positive().default(1e-4), 'largest difference from --expected that is accepted', 'X'),
   backbone, size, backend, threads, json,
 });
@@ -101,7 +113,7 @@ export const ConvertSettings = z.strictObject({
   to: option(text, 'file ending in .safetensors, or in .bin, .pth, .pt or .model for a zip of torch.save; else a directory, with configuration and vocabulary', 'PATH'),
   names: option(z.enum(['stored', 'canonical', 'original']).default('stored'), "tensor names: stored as they are, canonical (Hugging Face's), or original (the authors')", 'WHICH'),
   dtype: option(z.enum(['F32', 'F16', 'BF16']).optional(), 'type of floating tensors: F32, F16 or BF16; default as stored', 'TYPE'),
-  backbone,
+  backbone, offline,
   answersFrom: option(text.optional(), "list of the checkpoint's answers (JSON or a line each), or LXMERT's all_ans.json: with --answers-to, rows of the answer layer are put in the other order", 'FILE'),
   answersTo: option(text.optional(), 'list of the answers in the order that is wanted', 'FILE'),
   json,

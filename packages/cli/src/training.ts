@@ -108,9 +108,9 @@ function refuseOtherRun(out: string, resume: boolean): void {
 
 /** The learning problem as `fit` sees it. */
 function taskOf(job: Job): Task<VqaExamples, unknown> {
-  const { composition: c, settings: { batchSize, seed } } = job;
+  const { composition: c, settings: { batchSize, seed, flip } } = job;
   return {
-    batches: (epoch, start) => batches(c.train, { data: c.data, tokenizer: c.tokens, batchSize, start, shuffle: { seed, epoch } }),
+    batches: (epoch, start) => batches(c.train, { data: c.data, tokenizer: c.tokens, batchSize, start, shuffle: { seed, epoch }, ...(flip && { flip: { seed, epoch } }) }),
     batchesPerEpoch: Math.ceil(c.train.length / batchSize),
     inputs: (batch) => c.model.inputs(batch),
     targets: (batch) => tf.tensor2d(batch.targets, [batch.ids.length, batch.answers]),
@@ -129,7 +129,7 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 });
 
 function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval } = settings;
+  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip } = settings;
   const group = {
     method,
     rate: lr,
@@ -142,7 +142,7 @@ function fitOptionsOf({ settings, optimiser: { method, progress }, backend, comp
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
-      backend, batchSize, dataSeed, limitTrain, limitEval,
+      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }),
       data: c.dataSpec, features: c.features, trainQuestions: c.train.length,
       vocabulary: createHash('sha256').update(c.vocabulary).digest('hex'),
     },

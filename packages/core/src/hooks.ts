@@ -47,7 +47,13 @@ export interface BeginHook {
   readonly kind: 'begin';
   readonly apply: (step: Step) => void | Promise<void>;
 }
-export type Hook = WeightHook | ValueHook | StageHook | BeginHook;
+export interface ReadoutHook {
+  readonly kind: 'readout';
+  readonly at: SitePoint;
+  readonly labels: readonly string[];
+  readonly read: (x: Value, step: Step) => Value;
+}
+export type Hook = WeightHook | ValueHook | StageHook | BeginHook | ReadoutHook;
 
 /**
  * Changes the parameters of a place: p -> p'. Applied once a step and shared by every pass, branch and use, so it must
@@ -76,3 +82,9 @@ export const around = (
 
 /** Once per step, before the model runs: where decisions are made. The only hook that may wait. */
 export const begin = (apply: (step: Step) => void | Promise<void>): Hook => ({ kind: 'begin', apply });
+
+/**
+ * Scores of tokens read off a value, for people to look at: [B, T, D] -> [B, T, M], a column per label. Changes nothing, and
+ * runs only when `readings` asks: there under every variant, its plugin's hooks in force or not.
+ */
+export const readout = (at: SitePoint, labels: readonly string[], read: (x: Value, step: Step) => Value): Hook => ({ kind: 'readout', at, labels, read });

@@ -1,7 +1,7 @@
 export { Account, totalMacs, type CostRow } from './account.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
-export { around, begin, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
+export { around, begin, readout, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
 export { dtypeOf, elementsOf, storedSize, type Dtype, type StoredTensor } from './dtypes.ts';
 export { adopt, graphBackend, type GraphBackend } from './engine.ts';
@@ -16,7 +16,7 @@ export {
   add, asDual, concat, embed, evaluate, gelu, layerNorm, mask, matMul, mean, mul, normalise, relu, reshape, scale, sigmoid, slice, softmax, sub, sum,
   takeRows, tanh, transpose, unitRows,
 } from './ops.ts';
-export { selectSchema } from './options.ts';
+export { explainIssues, selectSchema } from './options.ts';
 export { Plan, type Attached, type Table } from './plan.ts';
 export { definePlugin, HOOK_API, type Definition, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
 export {
@@ -24,6 +24,7 @@ export {
   type SitePoint, type SourcePoint, type Stage, type StagePoint, type WeightPoint,
 } from './points.ts';
 export { random, type Key, type Random } from './random.ts';
+export { readings, type Reading } from './readings.ts';
 export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
 export { blend, group, route, type Branch } from './route.ts';
 export { gatherRows, scatterRows } from './rows.ts';

@@ -1,5 +1,5 @@
 import { ConflictError } from './errors.ts';
-import type { BeginHook, Hook, StageHook, ValueHook, WeightHook, WeightMode } from './hooks.ts';
+import type { BeginHook, Hook, ReadoutHook, StageHook, ValueHook, WeightHook, WeightMode } from './hooks.ts';
 import { within, type ParameterPoint, type Point, type SourcePoint, type StagePoint } from './points.ts';
 import { includes, variantName, type Variant } from './view.ts';
 
@@ -29,6 +29,7 @@ const MODES: readonly WeightMode[] = ['replace', 'scale', 'add'];
 /** All hooks of all plugins, ordered, checked, and compiled into tables once. */
 export class Plan {
   readonly begins: readonly { readonly instance: string; readonly hook: BeginHook }[];
+  readonly readouts: readonly { readonly instance: string; readonly hook: ReadoutHook }[];
   readonly hooks: readonly (OwnedWeight | OwnedValue | OwnedStage)[];
   private readonly parameters: ReadonlyMap<string, readonly ParameterPoint[]>;
   private readonly tables = new Map<string, Table>();
@@ -40,8 +41,9 @@ export class Plan {
     this.begins = attached.flatMap(({ instance, hooks }) =>
       hooks.flatMap((hook) => (hook.kind === 'begin' ? [{ instance, hook }] : [])),
     );
+    this.readouts = attached.flatMap(({ instance, hooks }) => hooks.flatMap((hook) => (hook.kind === 'readout' ? [{ instance, hook }] : [])));
     const owned = attached.flatMap(({ instance, trainable, hooks }) =>
-      hooks.flatMap((hook) => (hook.kind === 'begin' ? [] : [{ ...hook, instance, trainable, index: 0 }])),
+      hooks.flatMap((hook) => (hook.kind === 'begin' || hook.kind === 'readout' ? [] : [{ ...hook, instance, trainable, index: 0 }])),
     );
     this.hooks = owned
       .map((hook, i) => ({ hook, i, rank: rank(hook) }))

@@ -33,7 +33,7 @@ export interface StepOptions {
   readonly samples?: readonly string[]; // ids of the rows; default their positions
   readonly variant?: Variant; // default 'adapted'
   readonly recompute?: boolean; // default false: keep a block's activations instead of computing them again for its gradient
-  readonly observe?: (site: SitePoint, x: Value) => void; // sees every site's value
+  readonly observe?: (site: SitePoint, x: Value, step: Step) => void; // sees every site's value
   readonly account?: Account;
   readonly feed?: Feeder | undefined; // takes host data in by name, where the step is recorded
 }
@@ -160,7 +160,7 @@ export class Step {
     const hooks = this.table.values[site.id];
     let y = x;
     if (hooks) for (const h of hooks) y = this.by(h.instance, () => h.apply(y, this));
-    this.shared.observe?.(site, y);
+    this.shared.observe?.(site, y, this);
     return y;
   }
 

@@ -44,6 +44,14 @@ describe('batches', () => {
     });
   });
 
+  it('takes features of whole images where all of a batch have them', async () => {
+    const whole = (image: string): Regions => ({ ...regionsOf(image), ...(image !== '3' && { imageFeature: Float32Array.of(Number(image), 0.5) }) });
+    const given = { data: { ...data, regions: (image: string) => Promise.resolve(whole(image)) }, batchSize: 2 };
+    const [with1, without] = [(await collect([record(0, 1), record(1, 2)], given))[0]!, (await collect([record(0, 1), record(1, 3)], given))[0]!];
+    expect(with1.imageFeatures).toEqual(Float32Array.of(1, 0.5, 2, 0.5));
+    expect(without.imageFeatures).toBeUndefined();
+  });
+
   it('gives shapes as multiples of the buckets, or a fixed number of regions', async () => {
     const list = await collect(records, { questionBucket: 3, regionBucket: 2 });
     expect(list.every((b) => b.questionLength % 3 === 0 && b.regions % 2 === 0)).toBe(true);

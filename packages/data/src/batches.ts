@@ -42,7 +42,8 @@ export interface Batches extends AsyncIterable<VqaExamples> {
 /**
  * Padded batches, made when they are asked for and at most `prefetch` ahead. Batch k of an epoch holds the same records
  * whatever `prefetch` and `start` are, so a resumed run continues with the batch it would have had.
- * Shapes: questions [B, S], features [B, R, F], boxes [B, R, 4], targets [B, A]; padding is zero.
+ * Shapes: questions [B, S], features [B, R, F], boxes [B, R, 4], targets [B, A]; padding is zero. Where every image of a
+ * batch has a feature of its own, so has the batch.
  * @throws DataError when iterated, naming the record, for a question without words, too many regions or a wrong width.
  */
 export function batches(records: readonly VqaRecord[], options: BatchOptions): Batches {
@@ -102,14 +103,16 @@ function pad(
     regionCounts: Int32Array.from(regions, ({ boxes }) => boxes.length / 4),
     imageSizes: Float32Array.from(regions.flatMap(({ width, height }) => [width, height])),
     targets: new Float32Array(batch * size.answers),
+    ...(regions.every((r) => r.imageFeature) && { imageFeatures: new Float32Array(batch * size.featureSize) }),
   };
   records.forEach(({ id, image, scores }, b) => {
-    const { features, boxes } = regions[b]!;
+    const { features, boxes, imageFeature } = regions[b]!;
     if (features.length !== (boxes.length / 4) * size.featureSize)
       throw new DataError(`record ${id}: image '${image}' has ${features.length} numbers for ${boxes.length / 4} regions, expected ${size.featureSize} for each`);
     examples.questions.set(questions[b]!, b * size.questionLength);
     examples.features.set(features, b * size.regions * size.featureSize);
     examples.boxes.set(boxes, b * size.regions * 4);
+    if (imageFeature) examples.imageFeatures?.set(imageFeature, b * size.featureSize);
     for (const [answer, score] of scores) examples.targets[b * size.answers + answer] = score;
   });
   return examples;

@@ -10,6 +10,7 @@ export interface Regions {
   readonly boxes: Float32Array; // [R, 4] x1 y1 x2 y2 in pixels of the image
   readonly width: number; // of the image, pixels
   readonly height: number;
+  readonly imageFeature?: Float32Array; // [F] of the whole image, where the data have it
 }
 
 /** Turns an image into regions, each a vector of `size` numbers with a box. `featuriserFrom(name)` makes it again. */

@@ -38,9 +38,9 @@ export { randomScene, type Scene, type SceneObject, type SceneOptions } from './
 export { shapes, type ShapesData } from './shapes/shapes.ts';
 export { writeShapes } from './shapes/shapes-files.ts';
 export { answerVocabulary, normaliseAnswer, softScore, softScores } from './soft-score.ts';
-export { specialTokens, wordPiece, type WordPiece } from './tokenizer.ts';
+export { specialTokens, tokenizerJson, wordPiece, type Casing, type WordPiece } from './tokenizer.ts';
 export { vlBertBoxes, type VlBertBoxOptions, type VlBertObjects } from './vl-bert-boxes.ts';
-export { readCocoSizes, readVlBertRegions, vlBertFeatures, type ImageSize, type VlBertFeatures, type VlBertRegions } from './vl-bert-features.ts';
+export { readCocoSizes, readVlBertRegions, vlBertFeatures, type ImageSize, type VlBertFeatures } from './vl-bert-features.ts';
 export { vqaAccuracy, vqaScore, type AnnotatedQuestion, type VqaAccuracy, type VqaPrediction } from './vqa-accuracy.ts';
 export { readVqaAnnotations, type VqaAnnotation } from './vqa-annotations.ts';
 export { processedAnswer } from './vqa-answer.ts';

@@ -39,4 +39,4 @@ export function cachedRegions(source: RegionSource, bytes: number): RegionSource
   };
 }
 
-const sizeOf = ({ features, boxes }: Regions) => features.byteLength + boxes.byteLength;
+const sizeOf = ({ features, boxes, imageFeature }: Regions) => features.byteLength + boxes.byteLength + (imageFeature?.byteLength ?? 0);

@@ -7,7 +7,7 @@ import { parseJson } from './json.ts';
 
 export const specialTokens = { pad: '[PAD]', unknown: '[UNK]', cls: '[CLS]', sep: '[SEP]', mask: '[MASK]' } as const;
 
-/** WordPiece as BERT uses it: lower case, accents stripped, split at space and punctuation, longest piece first. */
+/** WordPiece as BERT uses it: split at space and punctuation, longest piece first; uncased ones lower-case and strip accents before. */
 export interface WordPiece {
   /** Ids without special tokens. */
   encode(text: string): number[];
@@ -49,14 +49,21 @@ const TokenizerJson = z.looseObject({
 });
 type TokenizerJson = z.output<typeof TokenizerJson>;
 
+/** How a text is changed before it is split: what Hugging Face's BertTokenizer calls do_lower_case, strip_accents and tokenize_chinese_chars. */
+export interface Casing {
+  readonly lowercase?: boolean | undefined; // default true
+  readonly stripAccents?: boolean | null | undefined; // null, the default: as `lowercase`
+  readonly spaceChinese?: boolean | undefined; // every ideograph a word of its own; default true
+}
+
 /**
  * A tokenizer from the text of a `vocab.txt` (a piece a line, its id the line's number from 0) or of a `tokenizer.json`
- * whose model is WordPiece. Ids are those of Hugging Face's BertTokenizer with `split_special_tokens`: the name of a
+ * whose model is WordPiece. The former says nothing of `casing`, the latter all. Ids are those of Hugging Face's BertTokenizer with `split_special_tokens`: the name of a
  * special token in a text is plain text ('[MASK]' is '[', 'mask', ']'), so that no question can place a token.
  * @throws DataError when a special token is missing, [PAD] is not 0 (batches pad with 0), or a piece stands there twice.
  */
-export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
-  const json = text.trimStart().startsWith('{') ? parseJson(text, TokenizerJson, file) : fromVocabulary(text, file);
+export function wordPiece(text: string, file = 'vocabulary', casing: Casing = {}): WordPiece {
+  const json = text.trimStart().startsWith('{') ? parseJson(text, TokenizerJson, file) : fromVocabulary(text, file, casing);
   const pieces: string[] = [];
   for (const [piece, id] of Object.entries(json.model.vocab)) pieces[id] = piece;
   if (pieces.length !== Object.keys(json.model.vocab).length) throw new DataError(`${file}: the ids of its pieces have gaps or repeat`);
@@ -81,6 +88,9 @@ export function wordPiece(text: string, file = 'vocabulary'): WordPiece {
   };
 }
 
+/** The text of a tokenizer.json that has the pieces of a `vocab.txt` and says how texts are changed. @throws DataError as `wordPiece`. */
+export const tokenizerJson = (vocabulary: string, file = 'vocabulary', casing: Casing = {}): string => `${JSON.stringify(fromVocabulary(vocabulary, file, casing))}\n`;
+
 /** The words and punctuation marks of a text, lower case, as WordPiece sees them. */
 export function bertWords(): (text: string) => string[] {
   const { normalize, tokenizer } = build(fromVocabulary(Object.values(specialTokens).join('\n'), 'special tokens'), 'special tokens');
@@ -100,7 +110,7 @@ function build(json: TokenizerJson, file: string): { normalize: (text: string) =
   }
 }
 
-function fromVocabulary(text: string, file: string): TokenizerJson {
+function fromVocabulary(text: string, file: string, { lowercase = true, stripAccents = null, spaceChinese = true }: Casing = {}): TokenizerJson {
   const lines = text.split(/\r?\n/);
   if (lines.at(-1) === '') lines.pop();
   const vocab: Record<string, number> = {};
@@ -110,7 +120,9 @@ function fromVocabulary(text: string, file: string): TokenizerJson {
     vocab[piece] = id;
   });
   return TokenizerJson.parse({
-    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, lowercase: true },
+    version: '1.0',
+    added_tokens: Object.values(specialTokens).flatMap((content) => (vocab[content] === undefined ? [] : [{ id: vocab[content], content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }])),
+    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: spaceChinese, strip_accents: stripAccents, lowercase },
     pre_tokenizer: { type: 'BertPreTokenizer' },
     model: { type: 'WordPiece', vocab },
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },

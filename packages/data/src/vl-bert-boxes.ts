@@ -1,5 +1,5 @@
 import { DataError } from './errors.ts';
-import type { VlBertRegions } from './vl-bert-features.ts';
+import type { Regions } from './featuriser.ts';
 
 export interface VlBertBoxOptions {
   /** Mirrors the boxes; default false. `flips` decides for a sample. */
@@ -22,7 +22,7 @@ export interface VlBertObjects {
  * the image's feature or else the mean of all; sides to 600 and at most 1000 with every quotient rounded down; boxes times
  * the ratio of each axis; x1' = w-1-x2 where flipped; x clamped to [0, w-1], y to [0, h-1].
  */
-export function vlBertBoxes({ boxes, features, imageFeature, width, height }: VlBertRegions, { flip = false, shorter = 600, longer = 1000 }: VlBertBoxOptions = {}): VlBertObjects {
+export function vlBertBoxes({ boxes, features, imageFeature, width, height }: Regions, { flip = false, shorter = 600, longer = 1000 }: VlBertBoxOptions = {}): VlBertObjects {
   const count = boxes.length / 4;
   if (!count) throw new DataError('VL-BERT boxes: an image without regions; the mean of its features has no meaning');
   const size = features.length / count;

@@ -7,11 +7,6 @@ import type { Regions } from './featuriser.ts';
 import { readJson } from './json-file.ts';
 import { decoded, floats, regionArrays } from './tsv-fields.ts';
 
-/** Regions in pixels of the image, and the feature of the whole image where the file has one. */
-export interface VlBertRegions extends Regions {
-  readonly imageFeature?: Float32Array; // [F]
-}
-
 export interface ImageSize {
   readonly width: number; // pixels
   readonly height: number;
@@ -25,7 +20,7 @@ const REMEDY = 'Use the features that backbone was made for, or choose a backbon
  * Regions of one image as VL-BERT stores them (arXiv 1908.08530): JSON `{num_boxes, boxes, features, image_box_feature?}`, base64 of
  * little-endian float32 [n, 4], [n, F] and [F]. The size of the image is not in it. @throws DataError naming file and field.
  */
-export async function readVlBertRegions(file: string, { width, height }: ImageSize): Promise<VlBertRegions> {
+export async function readVlBertRegions(file: string, { width, height }: ImageSize): Promise<Regions> {
   const { num_boxes: count, boxes, features, image_box_feature: whole } = await readJson(file, Stored, 'One JSON per image, named by its COCO number.');
   const arrays = regionArrays({ boxes: unwrapped(boxes), features: unwrapped(features) }, { count, width, height }, file, "Is the image's size the one of this image?");
   const size = arrays.features.length / count;
@@ -42,7 +37,7 @@ export async function readCocoSizes(file: string): Promise<ReadonlyMap<string, I
 export interface VlBertFeatures {
   readonly images: readonly string[]; // names without .json
   readonly size: number; // F
-  regions(image: string): Promise<VlBertRegions>;
+  regions(image: string): Promise<Regions>;
 }
 
 /** `sizes` tells the size of each image of the folder. @throws DataError naming the folder or file. */
@@ -56,7 +51,7 @@ export async function vlBertFeatures(directory: string, sizes: ReadonlyMap<strin
   const images = names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length)).filter((name) => sizes.has(name)).sort();
   const [first] = images;
   if (first === undefined) throw new DataError(`${directory}: no IMAGE.json of any of the ${sizes.size} images whose size is known. Are sizes and features of the same split?`);
-  const read = async (image: string): Promise<VlBertRegions> => {
+  const read = async (image: string): Promise<Regions> => {
     const file = path.join(directory, `${image}.json`);
     const size = sizes.get(image);
     if (!size) throw new DataError(`${file}: the size of image '${image}' is not known`);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, EspalierError, startStep, finish, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, EspalierError, readings, startStep, finish, type Adapted, type Plugin } from '@espalier/core';
 import { adapter, disposeInputs, jitter, tinyInputs, tinyOneStream, tinyTwoStream, toBeAllClose, toDiffer, toLeakNothing, toRefuse, train, useCpu, type TinyInputs, type TinyModel } from '@espalier/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { clusterMaps, type Scores } from './cluster-maps.ts';
@@ -75,6 +75,16 @@ describe('T11: cluster maps', () => {
     });
     const [map] = await clusterMaps(adapted, inputs, { at: { path } });
     toBeAllClose(flat(map!.after), expected, { relative: 1e-6 });
+  });
+
+  it('are what readouts give to whoever shows them, at the output and the input of a linear', async () => {
+    const found = await readings(put(one, gift({ generator: 'paca', rank: 4, clusters: 2, at: { block: [0, 1], role: 'attention.output' } })), inputs);
+    expect(found.map(({ variant, path, labels }) => [variant, path, ...labels].join(', '))).toEqual(
+      ['adapted', 'pretrained'].flatMap((variant) => [
+        `${variant}, joint.0.attention.output.input, cluster 0 before, cluster 1 before`,
+        `${variant}, joint.0.attention.output, cluster 0, cluster 1`,
+      ]),
+    );
   });
 
   it('leak nothing, stand beside other plugins, and name what is not there', async () => {

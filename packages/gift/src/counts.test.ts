@@ -18,12 +18,13 @@ function places(declare: (root: Scope) => void): Model<unknown> {
 }
 
 function attention(scope: Scope, kind: 'attention' | 'cross'): void {
-  for (const part of ['query', 'key', 'value', 'output'] as const) scope.linear(`${kind}.${part}`, D, D);
+  for (const part of ['query', 'key', 'value', 'output'] as const) scope.use(scope.linear(`${kind}.${part}`, D, D));
 }
 function layer(scope: Scope): void {
   attention(scope.child('attention'), 'attention');
-  scope.child('ffn').linear('ffn.up', D, 4 * D);
-  scope.child('ffn').linear('ffn.down', 4 * D, D);
+  const ffn = scope.child('ffn');
+  ffn.use(ffn.linear('ffn.up', D, 4 * D));
+  ffn.use(ffn.linear('ffn.down', 4 * D, D));
 }
 const bert = () =>
   places((root) => {

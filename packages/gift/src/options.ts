@@ -102,3 +102,6 @@ export const settingsOf = (given: GiftOptions): Settings => ({
   mixedTokens: given.mixedTokens ?? 64,
   posEnc: given.posEnc ?? 'none',
 });
+
+/** M: the rank takes its place where the generator has no clusters. */
+export const clustersOf = ({ generator, clusters, rank }: Settings): number => (generator === 'paca' || generator === 'paca-attention' ? clusters : rank);

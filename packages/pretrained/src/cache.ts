@@ -6,7 +6,8 @@ import { codeOf } from './errors.ts';
 
 /**
  * One repository in the cache, laid out as Hugging Face's own clients do, so that they share it:
- * `blobs/ETAG` are the files, `snapshots/COMMIT/NAME` links to them, `refs/REVISION` the commit of a branch or tag.
+ * `blobs/ETAG` are the files, `snapshots/COMMIT/NAME` links to them, `refs/REVISION` the commit of a branch or tag, and
+ * `.no_exist/COMMIT/NAME` says that a commit has no such file.
  */
 export interface RepositoryCache {
   readonly folder: string;
@@ -15,6 +16,8 @@ export interface RepositoryCache {
   /** The commit of a revision when it was fetched last. */
   commitOf(revision: string): Promise<string | undefined>;
   remember(revision: string, commit: string): Promise<void>;
+  noteAbsent(commit: string, name: string): Promise<void>;
+  lacks(commit: string, name: string): Promise<boolean>;
   /** Puts a blob into a snapshot under a name. */
   link(etag: string, commit: string, name: string): Promise<void>;
 }
@@ -26,8 +29,11 @@ export function repositoryCache(folder: string): RepositoryCache {
   const ref = (revision: string) => join(folder, 'refs', revision);
   const blob = (etag: string) => join(folder, 'blobs', etag);
   const snapshot = (commit: string) => join(folder, 'snapshots', commit);
+  const absent = (commit: string, name: string) => join(folder, '.no_exist', commit, name);
   return {
     folder, blob, snapshot,
+    noteAbsent: (commit, name) => replace(absent(commit, name), (path) => writeFile(path, '')),
+    lacks: async (commit, name) => (await statIfThere(absent(commit, name))) !== undefined,
     commitOf: async (revision) => {
       if (isCommit(revision)) return revision;
       if (!(await statIfThere(ref(revision)))?.isFile()) return undefined;

@@ -8,6 +8,7 @@ import { BESIDE, isIndex, shardsOf, WEIGHTS } from './files.ts';
 export interface Pretrained {
   readonly directory: string;
   readonly files: readonly string[];
+  readonly commit?: string; // of a repository of the Hub
 }
 
 /** The file of weights, or the index of its shards; undefined when there is none. */

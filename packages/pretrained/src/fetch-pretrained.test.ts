@@ -5,7 +5,7 @@ import { CheckpointError, EspalierError, OptionsError } from '@espalier/core';
 import { scanCachedRepo } from '@huggingface/hub';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { etagOf, hubServer, type HubServer } from '../fixtures/hub-server.ts';
-import { fetchPretrained, HubError, type FetchOptions, type Progress } from './index.ts';
+import { fetchPretrained, fetchRepository, HubError, type FetchOptions, type Progress } from './index.ts';
 
 const bytes = (length: number, seed: number) => Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i >> 8)) % 251);
 const text = (json: unknown) => new TextEncoder().encode(JSON.stringify(json));
@@ -20,6 +20,7 @@ const REPOSITORIES = [
   repository('owner/plain', { ...PLAIN, 'README.md': text('read me'), 'pytorch_model.bin': bytes(2000, 9), 'tf_model.h5': bytes(2000, 8) }),
   repository('owner/sharded', { 'config.json': PLAIN['config.json'], 'model.safetensors.index.json': index(...shards, shards[0]), [shards[0]]: bytes(5000, 2), [shards[1]]: bytes(6000, 3), 'other.safetensors': bytes(2000, 4) }),
   repository('owner/legacy', { 'config.json': PLAIN['config.json'], 'pytorch_model.bin': bytes(5000, 5) }),
+  repository('packages/lora', { 'config.json': PLAIN['config.json'], 'model.safetensors': bytes(5000, 5) }),
   repository('owner/keras', { 'config.json': PLAIN['config.json'], 'tf_model.h5': bytes(2000, 6) }),
   repository('owner/lacking', { 'model.safetensors.index.json': index('model-00001-of-00001.safetensors') }),
   repository('owner/evil', { 'model.safetensors.index.json': index('../../../../evil.safetensors') }),
@@ -61,7 +62,8 @@ const downloads = () => hub.requests.splice(0).flatMap((line) => /^GET \/[0-9a-f
 
 describe('a repository', () => {
   it('is fetched into the cache as Hugging Face lays it out, and nothing but what is read', async () => {
-    const { directory, files } = await get('owner/plain');
+    const { directory, files, commit } = await get('owner/plain');
+    expect(commit).toBe(MAIN);
     expect(directory).toBe(join(folder(), 'snapshots', MAIN));
     expect(files).toEqual(['config.json', 'tokenizer.json', 'vocab.txt', 'model.safetensors']);
     for (const [name, content] of Object.entries(PLAIN)) {
@@ -98,6 +100,42 @@ describe('a repository', () => {
     await get('owner/plain', { revision: PULL });
     expect(hub.requests.filter((line) => line.includes('/revision/'))).toEqual([]);
     expect(existsSync(join(folder(), 'refs'))).toBe(false);
+  });
+
+  it('of a commit that is whole in the cache is taken from there without a request', async () => {
+    const first = await get('owner/plain', { revision: MAIN });
+    expect(first.commit).toBe(MAIN);
+    hub.requests.length = 0;
+    expect(await get('owner/plain', { revision: MAIN })).toEqual(first);
+    expect(await get('owner/plain', { revision: MAIN, weights: false })).toEqual({ ...first, files: ['config.json', 'tokenizer.json', 'vocab.txt'] });
+    expect(hub.requests).toEqual([]);
+    const sharded = await get('owner/sharded', { revision: MAIN });
+    hub.requests.length = 0;
+    expect(await get('owner/sharded', { revision: MAIN })).toEqual(sharded);
+    expect(hub.requests).toEqual([]);
+  });
+
+  it('of a commit of which the cache lacks a file is asked for', async () => {
+    const asked = async () => {
+      hub.requests.length = 0;
+      expect((await get('owner/plain', { revision: MAIN })).files).toHaveLength(4);
+      return hub.requests.length > 0;
+    };
+    const { directory } = await get('owner/plain', { revision: MAIN });
+    for (const file of ['vocab.txt', 'model.safetensors']) {
+      rmSync(join(directory, file));
+      expect(await asked(), file).toBe(true);
+    }
+    rmSync(join(folder(), '.no_exist', MAIN, 'tokenizer_config.json')); // as a client leaves it that never asked for it
+    expect([await asked(), await asked()]).toEqual([true, false]);
+  });
+
+  it('is never a folder of its name where it is asked for as a repository', async () => {
+    expect(existsSync('packages/lora')).toBe(true); // where tests run
+    const options = { cacheDir, hubUrl: hub.url };
+    expect((await fetchRepository('packages/lora', options)).files).toEqual(['config.json', 'model.safetensors']);
+    expect((await fetchPretrained('packages/lora', { ...options, weights: false })).files).toEqual([]);
+    expect((await failureOf(fetchRepository(cacheDir, options))).message).toMatch(/is no id of the Hub, which is 'owner\/name'/);
   });
 
   it('in shards comes with its index and the shards that it names', async () => {

@@ -2,7 +2,7 @@ import { CheckpointError } from '@espalier/core';
 import { z } from 'zod';
 
 /** Files beside the weights, in the order in which they are fetched. */
-export const BESIDE: readonly string[] = ['config.json', 'tokenizer.json', 'vocab.txt'];
+export const BESIDE: readonly string[] = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.txt'];
 
 /** Files that hold or list weights, the preferred first. */
 export const WEIGHTS: readonly string[] = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json'];

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CheckpointError } from '@espalier/core';
-import { backbone, type Backbone } from '@espalier/vl-models';
+import { backbone, backbones, type Backbone } from '@espalier/vl-models';
 import { z } from 'zod';
-import { statIfThere, weightsOf, type Pretrained } from './directory.ts';
+import { weightsOf, type Pretrained } from './directory.ts';
+import { storedAnswers } from './stored-answers.ts';
+import { vocabularyIn, type Vocabulary } from './vocabulary.ts';
 
 export interface ModelChoice {
   readonly backbone?: string | undefined; // default what config.json says
@@ -22,11 +24,6 @@ export interface FoundModel {
   readonly vocabulary: Vocabulary | undefined;
 }
 
-export interface Vocabulary {
-  readonly file: string;
-  readonly text: string; // of a vocab.txt or tokenizer.json
-}
-
 const Config = z.looseObject({ model_type: z.string().optional() });
 
 /** Reads the configuration and the vocabulary of a model's files. @throws CheckpointError naming the file and the remedy. */
@@ -36,20 +33,23 @@ export async function findModel(pretrained: Pretrained, { backbone: name, size, 
   const file = join(directory, 'config.json');
   if (!files.includes('config.json')) {
     if (name === undefined || (size === undefined && changes === undefined))
-      throw new CheckpointError(`${file} is missing: put there the configuration, with model_type, or name the backbone and its size (tiny, small or base)`);
+      throw new CheckpointError(`${file} is missing: put there the configuration, with model_type, or name the backbone and its size (options 'backbone' and 'size': tiny, small or base)`);
     const kind = backbone(name);
-    return { ...configurationOf(kind, { ...Object(size && kind.sizes[size]), ...changes }, `${kind.name} ${size ?? 'of its own'}`), init: 'own', ...parts };
+    const sized = configurationOf(kind, { ...Object(size && kind.sizes[size]), ...changes }, `${kind.name} ${size ?? 'of its own'}`);
+    const answers = parts.weights === undefined || changes?.[kind.answersKey] !== undefined ? undefined : await storedAnswers(kind, sized.config, parts.weights);
+    return { ...sized, config: { ...sized.config, ...(answers !== undefined && { [kind.answersKey]: answers }) }, init: 'own', ...parts };
   }
   const given = parsed(await readFile(file, 'utf8'), file);
   const told = given.model_type;
   if (told === 'bert') {
-    if (name === undefined) throw new CheckpointError(`${file} is of a BERT, which reads no images: name the backbone that is to start from it`);
+    if (name === undefined) throw new CheckpointError(`${file} is of a BERT, which reads no images: name the backbone that is to start from it (option 'backbone': ${[...backbones.keys()].join(', ')})`);
     const kind = backbone(name);
     const { model_type: _, ...bert } = given;
     return { ...configurationOf(kind, { ...Object(kind.fromBert(bert)), ...changes }, file, size), init: 'bert', ...parts };
   }
-  if (told === undefined && name === undefined) throw new CheckpointError(`${file} has no model_type ('lxmert', 'vl_bert', 'visual_bert' or 'bert'). Add it, or name the backbone.`);
-  const kind = backbone(told ?? name ?? '');
+  if (told === undefined && name === undefined) throw new CheckpointError(`${file} has no model_type ('lxmert', 'vl_bert', 'visual_bert' or 'bert'). Add it, or name the backbone (option 'backbone').`);
+  const kind = told === undefined ? backbone(name ?? '') : [...backbones.values()].find((one) => one.modelType === told);
+  if (!kind) throw new CheckpointError(`${file} is of a '${told}', which is not supported: model_type is one of ${[...backbones.values()].map((one) => one.modelType).join(', ')}, or bert to start one of them from`);
   if (name !== undefined && kind !== backbone(name)) throw new CheckpointError(`${file} is of a '${kind.name}', but the backbone is to be '${name}'. Leave the backbone out, or name the weights of a ${name}.`);
   return { ...configurationOf(kind, { ...given, ...changes }, file, size), init: 'own', ...parts };
 }
@@ -79,13 +79,4 @@ function parsed(text: string, file: string): z.output<typeof Config> {
   const checked = Config.safeParse(json);
   if (!checked.success) throw new CheckpointError(`${file}: ${checked.error.issues.map((i) => `${i.path.join('.') || 'top level'}: ${i.message}`).join('; ')}`);
   return checked.data;
-}
-
-/** The vocabulary of a directory, where it has one. */
-export async function vocabularyIn(directory: string): Promise<Vocabulary | undefined> {
-  for (const name of ['vocab.txt', 'tokenizer.json']) {
-    const file = join(directory, name);
-    if ((await statIfThere(file))?.isFile()) return { file, text: await readFile(file, 'utf8') };
-  }
-  return undefined;
 }

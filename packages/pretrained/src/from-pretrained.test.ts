@@ -3,14 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adapt, readSafetensors, tensorsIn, writeSafetensors, type StoredTensor } from '@espalier/core';
+import { tokenizerJson } from '@espalier/data';
 import { useCpu, useOnnx } from '@espalier/testing';
-import { disposeModel } from '@espalier/vl-models';
+import { backbone, disposeModel } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromPretrained, type PretrainedOptions } from './index.ts';
+import { findModel, fromPretrained, storedAnswers, type PretrainedOptions } from './index.ts';
 
 const models = fileURLToPath(new URL('../../vl-models/fixtures/', import.meta.url));
 const files = fileURLToPath(new URL('../../checkpoints/fixtures/', import.meta.url));
+const bytes = (text: string) => new TextEncoder().encode(text);
 let root: string;
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'espalier-pretrained-'));
@@ -72,6 +74,49 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('on %s', (_, use) =
   });
 });
 
+describe('a vocabulary beside the weights', () => {
+  const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'what', 'What', 'is', '?', 'red', 'Red'];
+  const vocab = ['vocab.txt', bytes(`${words.join('\n')}\n`)] as const;
+  const visualBert = (name: string, ...more: Parameters<typeof directory>[1][]) => directory(name, config('visualbert-tiny'), ['model.safetensors', join(models, 'visualbert-tiny/model.safetensors')], vocab, ...more);
+  const opened = async (from: string, options: PretrainedOptions = {}) => {
+    const { model, config: complete, tokenizer } = await fromPretrained(from, options);
+    disposeModel(model.scope);
+    return { complete, model: model.config, ids: tokenizer?.encode('What is Red?') };
+  };
+  beforeAll(useCpu);
+
+  it('gives the model its special tokens, unless the caller says otherwise', async () => {
+    const specials = { cls: 2, sep: 3, mask: 4, question_mark: 8, vocab_size: 110 };
+    const found = await opened(visualBert('specials'));
+    expect(found.complete).toMatchObject(specials);
+    expect(found.model).toMatchObject(specials);
+    expect((await opened(join(root, 'specials'), { config: { question_mark: null } })).model).toMatchObject({ ...specials, question_mark: null });
+    const many = bytes(`${[...words, ...Array.from({ length: 100 }, (_, i) => `w${i}`)].join('\n')}\n`);
+    await expect(opened(visualBert('many', ['vocab.txt', many]))).rejects.toThrow(/many\/vocab\.txt has 111 word pieces, .*model\.safetensors a table of 110/);
+  });
+
+  it('is read with the case that it was made for', async () => {
+    const [uncased, cased] = [[5, 7, 9, 8], [6, 7, 10, 8]];
+    expect((await opened(visualBert('uncased'))).ids).toEqual(uncased);
+    expect((await opened(visualBert('told', ['tokenizer_config.json', bytes('{"do_lower_case":false}')]))).ids).toEqual(cased);
+    const json = bytes(tokenizerJson(`${words.join('\n')}\n`, 'vocab.txt', { lowercase: false }));
+    expect((await opened(visualBert('json', ['tokenizer.json', json]))).ids).toEqual(cased);
+    await expect(opened(visualBert('odd', ['tokenizer_config.json', bytes('{"do_lower_case":"no"}')]))).rejects.toThrow(/odd\/tokenizer_config\.json: 'do_lower_case': .*expected boolean/);
+    await expect(opened(visualBert('torn', ['tokenizer_config.json', bytes('{')]))).rejects.toThrow(/torn\/tokenizer_config\.json is not JSON/);
+  });
+});
+
+it('a file without a configuration tells how many answers it has', async () => {
+  const file = join(models, 'visualbert-tiny/model.safetensors');
+  const from = join(directory('sized', ['weights.safetensors', file]), 'weights.safetensors');
+  const found = (changes: PretrainedOptions['config']) => findModel({ directory: join(root, 'sized'), files: ['weights.safetensors'] }, { backbone: 'visual-bert', size: 'tiny', config: changes });
+  expect((await found(undefined)).config).toMatchObject({ num_labels: 7, hidden_size: 64 });
+  expect((await found({ num_labels: 3 })).config).toMatchObject({ num_labels: 3 });
+  expect(await storedAnswers(backbone('visual-bert'), {}, from)).toBe(7);
+  expect(await storedAnswers(backbone('lxmert'), {}, join(files, 'lxmert-tiny/model_LXRT.pth'))).toBe(7);
+  expect(await storedAnswers(backbone('lxmert'), {}, from)).toBeUndefined();
+});
+
 describe('a model that cannot be had', () => {
   it('is refused by what is missing or contradicts itself', async () => {
     await useCpu();
@@ -84,10 +129,9 @@ describe('a model that cannot be had', () => {
     await expect(fromPretrained(join(root, 'other'), { config: { hidden_act: 'relu' } })).rejects.toThrow(/config\.json: 'hidden_act'/);
     const broken = readFileSync(weights).subarray(0, -40);
     await expect(fromPretrained(directory('broken', config('lxmert-tiny'), ['model.safetensors', broken]))).rejects.toThrow('cut off');
-    const json = (text: string) => new TextEncoder().encode(text);
-    await expect(fromPretrained(directory('text', ['config.json', json('{')], ['model.safetensors', weights]))).rejects.toThrow('is not JSON');
-    await expect(fromPretrained(directory('bert', ['config.json', json('{"model_type":"bert"}')], ['model.safetensors', weights]))).rejects.toThrow('is of a BERT');
-    await expect(fromPretrained(directory('gpt', ['config.json', json('{"model_type":"gpt2"}')], ['model.safetensors', weights]))).rejects.toThrow("no backbone 'gpt2'");
+    await expect(fromPretrained(directory('text', ['config.json', bytes('{')], ['model.safetensors', weights]))).rejects.toThrow('is not JSON');
+    await expect(fromPretrained(directory('bert', ['config.json', bytes('{"model_type":"bert"}')], ['model.safetensors', weights]))).rejects.toThrow('is of a BERT');
+    await expect(fromPretrained(directory('gpt', ['config.json', bytes('{"model_type":"gpt2"}')], ['model.safetensors', weights]))).rejects.toThrow(/gpt\/config\.json is of a 'gpt2', which is not supported: model_type is one of vl_bert, lxmert, visual_bert, or bert/);
     expect(tf.memory().numTensors).toBe(before);
   });
 });

@@ -5,6 +5,7 @@ import { fetchPretrained } from './fetch-pretrained.ts';
 import { findModel, type ModelChoice } from './find-model.ts';
 import { openWeights } from './open-weights.ts';
 import type { FetchOptions } from './options.ts';
+import { withVocabulary } from './with-vocabulary.ts';
 
 /** Where files come from, what model they are of, and in `load` how its arrays are taken. */
 export interface PretrainedOptions extends Omit<FetchOptions, 'weights'>, ModelChoice {
@@ -14,10 +15,11 @@ export interface PretrainedOptions extends Omit<FetchOptions, 'weights'>, ModelC
 export interface PretrainedModel {
   readonly model: VqaModel<unknown>;
   readonly kind: Backbone;
-  readonly config: Readonly<Record<string, unknown>>;
+  readonly config: Readonly<Record<string, unknown>>; // its special tokens are those of the tokenizer
   readonly report: LoadReport;
   readonly tokenizer: WordPiece | undefined; // where its files have a vocabulary
   readonly directory: string;
+  readonly commit?: string; // of a repository
 }
 
 /**
@@ -28,14 +30,16 @@ export interface PretrainedModel {
 export async function fromPretrained(from: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
   const { backbone, size, config: changes, load, ...fetching } = options;
   const files = await fetchPretrained(from, fetching);
-  const { kind, config, init, weights, vocabulary } = await findModel(files, { backbone, size, config: changes });
+  const found = await findModel(files, { backbone, size, config: changes });
+  const { kind, init, weights, vocabulary } = found;
   if (weights === undefined) throw new CheckpointError(`${files.directory} has ${files.files.join(', ') || 'no files that are known'} but no weights: model.safetensors, pytorch_model.bin or an index of shards. Give the file itself where it has another name.`);
   const tokenizer = vocabulary && wordPiece(vocabulary.text, vocabulary.file);
+  const config = tokenizer ? { ...withVocabulary(found, tokenizer), ...changes } : found.config;
   const checkpoint = await openWeights(weights);
   try {
     const { signal } = options;
     const loaded = await loadModel(kind, config, checkpoint, { head: 'stored-or-drawn', ...load, init, ...(signal && { signal }) });
-    return { ...loaded, kind, config, tokenizer, directory: files.directory };
+    return { ...loaded, kind, config, tokenizer, directory: files.directory, ...(files.commit !== undefined && { commit: files.commit }) };
   } finally {
     await checkpoint.close();
   }

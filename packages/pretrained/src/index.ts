@@ -1,8 +1,12 @@
 export { weightsOf, type Pretrained } from './directory.ts';
 export { HubError } from './errors.ts';
 export { fetchPretrained } from './fetch-pretrained.ts';
+export { fetchRepository } from './fetch-repository.ts';
 export { fileSource } from './file-source.ts';
 export type { FetchOptions, Progress } from './options.ts';
-export { configurationOf, findModel, vocabularyIn, type FoundModel, type ModelChoice, type Size, type Vocabulary } from './find-model.ts';
+export { configurationOf, findModel, type FoundModel, type ModelChoice, type Size } from './find-model.ts';
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './from-pretrained.ts';
 export { openWeights } from './open-weights.ts';
+export { storedAnswers } from './stored-answers.ts';
+export { readVocabulary, vocabularyIn, type Vocabulary } from './vocabulary.ts';
+export { withVocabulary } from './with-vocabulary.ts';

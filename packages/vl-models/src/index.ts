@@ -1,6 +1,7 @@
 export { backbone, backbones } from './backbones.ts';
 export { applied, naming, type CheckpointKeys, type KeyOf, type Rules } from './keys.ts';
-export { loadModel, type AnswerLayer, type LoadOptions, type LoadReport } from './load.ts';
+export type { AnswerLayer, LoadOptions } from './load-options.ts';
+export { loadModel, type LoadReport } from './load.ts';
 export { lxmertPairs, type LxmertInputs } from './lxmert/inputs.ts';
 export { lxmert, LxmertConfig } from './lxmert/model.ts';
 export { isBert } from './match.ts';
@@ -16,5 +17,5 @@ export { visualBert } from './visual-bert/model.ts';
 export { VlBertConfig } from './vl-bert/config.ts';
 export { vlBertLayout, type VlBertInputs } from './vl-bert/inputs.ts';
 export { vlBert } from './vl-bert/model.ts';
-export type { Backbone, VqaModel } from './vqa-model.ts';
+export type { Backbone, TokenPlaces, VqaModel } from './vqa-model.ts';
 export { disposeModel, initialised, initialValues, storedShape, toCheckpoint } from './weights.ts';

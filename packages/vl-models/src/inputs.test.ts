@@ -51,6 +51,8 @@ describe('a batch as inputs', () => {
     const features = examples().features;
     const mean = Array.from({ length: 6 }, (_, f) => (features[f]! + features[6 + f]! + features[12 + f]!) / 3);
     Array.from(inputs.objects.slice([0, 0, 16], [1, 1, 6]).dataSync()).forEach((x, f) => expect(x).toBeCloseTo(mean[f]!, 6));
+    const own = model.inputs({ ...examples(), imageFeatures: Float32Array.from({ length: 12 }, (_, i) => i) });
+    expect(Array.from(own.objects.slice([1, 0, 16], [1, 1, 6]).dataSync())).toEqual([6, 7, 8, 9, 10, 11]);
   });
 
   it('of VisualBERT: [CLS] question ? [MASK] [SEP], read at [MASK]; one question mark at the end', () => {
@@ -106,6 +108,31 @@ describe('a batch as inputs', () => {
     expect(apart.words).toEqual(off.words);
     expect(grounded.words).not.toEqual(off.words);
     expect(grounded.objects).not.toEqual(off.objects);
+  });
+
+  it.each([...backbones.keys()])('of %s: its words and regions are found where `places` says', async (name) => {
+    const kind = backbones.get(name)!;
+    const model = kind.build({ ...Object(kind.sizes.tiny), ...sizes, ...(name === 'vl-bert' && { visual_size: 8, coord_dim: 2 }), [kind.featureKey]: 6 }, initialised(3, 0.3));
+    const places = model.places(examples());
+    const embedded = async (change: Partial<VqaExamples>) => {
+      const inputs = model.inputs({ ...examples(), ...change });
+      const seen = new Map<string, number[][]>();
+      const observe = (site: { role?: string; stream?: string | undefined }, x: Value) => {
+        if (site.role === 'embed.output') seen.set(site.stream!, tf.tidy(() => tf.unstack(tf.slice(evaluate(x), [0, 0, 0], [1, -1, -1]).squeeze([0])).map((t) => Array.from(t.dataSync()))));
+      };
+      tf.dispose([await adapt(model, []).forward(inputs, { observe }), ...tensorsIn(inputs)]);
+      return seen;
+    };
+    const base = await embedded({});
+    const moved = (other: Map<string, number[][]>, stream: string) => other.get(stream)!.flatMap((row, i) => (row.some((x, d) => x !== base.get(stream)![i]![d]) ? [i] : []));
+    const word = await embedded({ questions: Int32Array.from([7, 12, 9, 0, 11, 0, 0, 0]) });
+    expect(moved(word, places.words.stream)).toEqual([places.words.from + 1]);
+    const features = examples().features.slice();
+    features[6 * 2] = 9; // region 2 of the first sample; VL-BERT's whole image, which every word sees, moves with it
+    const region = await embedded({ features });
+    expect(moved(region, places.regions.stream)).toContain(places.regions.from + 2);
+    expect(moved(region, places.regions.stream)).not.toContain(places.regions.from + 1);
+    disposeModel(model.scope);
   });
 
   it.each([...backbones.keys()])('of %s: padding rows do not reach the answer', async (name) => {

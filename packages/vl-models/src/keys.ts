@@ -18,6 +18,10 @@ export interface CheckpointKeys {
   readonly dropped: readonly RegExp[];
   /** Keys of a BERT to canonical ones; a key may go to two places. */
   readonly bert: readonly Rules[];
+  /** Tensor paths of what a BERT must have to start this kind. */
+  readonly fromBert: RegExp;
+  /** Tables with more rows here than a BERT's: the others are drawn. */
+  readonly longerThanBert?: RegExp;
 }
 
 export const applied = (rules: Rules, key: string): string => rules.reduce((k, [from, to]) => k.replace(from, to), key);

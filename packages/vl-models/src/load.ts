@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Checkpoint } from '@espalier/checkpoints';
-import { adopt, CheckpointError, didYouMean, random } from '@espalier/core';
+import { adopt, CheckpointError, random } from '@espalier/core';
+import { assertComplete, isHead } from './complete.ts';
 import type { KeyOf } from './keys.ts';
-import { isBert, match, type Match } from './match.ts';
+import { loadSettings, type LoadOptions, type LoadSettings } from './load-options.ts';
+import { match, type Match } from './match.ts';
 import { asStored, chosenRows, meansOfWords, scratch, topRows, type Recipe } from './recipe.ts';
 import type { Backbone, VqaModel } from './vqa-model.ts';
 import { initialValues } from './weights.ts';
@@ -10,53 +12,37 @@ import { initialValues } from './weights.ts';
 /** What became of a checkpoint's arrays. */
 export interface LoadReport {
   readonly loaded: readonly string[]; // stored names
-  readonly drawn: readonly string[]; // tensor paths of arrays that are the seed's
+  readonly drawn: readonly string[]; // tensor paths of arrays that are the seed's, wholly or in part
   readonly missing: readonly string[]; // what the file lacks, under the names it should have
   readonly unexpected: readonly string[]; // stored names that nobody knows
   readonly dropped: readonly string[]; // stored names without use in a model with an answer head, such as those of pre-training heads
   readonly notFinite: readonly string[]; // tensor paths of arrays that hold NaN or infinities
 }
 
-/** The answer layer by rows of the stored one (-1: zeros), or by the word pieces of each answer. */
-export type AnswerLayer = { readonly rows: ArrayLike<number> } | { readonly pieces: readonly (readonly number[])[] };
-
-export interface LoadOptions {
-  /** `own`: a checkpoint of this kind of model; `bert`: a BERT's, which gives words and encoder while the rest is drawn. Default own. */
-  readonly init?: 'own' | 'bert';
-  /** `stored`: as in the file; `stored-or-drawn`: drawn where the file lacks it; `drawn`: always drawn. A pooler is no part of it. Default stored. */
-  readonly head?: 'stored' | 'stored-or-drawn' | 'drawn';
-  /** For answers other than the checkpoint's. */
-  readonly answers?: AnswerLayer;
-  /** Whether missing and unknown arrays are refused; default true. Otherwise what is missing is drawn. */
-  readonly strict?: boolean;
-  readonly seed?: number; // of what is drawn; default 0
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: { readonly read: number; readonly of: number }) => void; // in arrays
-}
-
 /**
  * Builds a model from a checkpoint, array by array: besides the model's own arrays about two are in memory at a time. All
  * names and shapes are checked before anything is read; when reading fails, nothing is left behind.
- * @throws CheckpointError naming what is missing, unknown, of another shape or of another type.
+ * @throws OptionsError; CheckpointError naming what is missing, unknown, of another shape or of another type.
  */
 export async function loadModel(kind: Backbone, config: unknown, checkpoint: Checkpoint, options: LoadOptions = {}): Promise<{ model: VqaModel<unknown>; report: LoadReport }> {
+  const settings = ownHead(kind, config, checkpoint, loadSettings(options));
   const { shapes, keyOf } = wanted(kind, config);
-  const found = withoutHead(match(kind, keyOf, shapes.keys(), checkpoint, options.init ?? 'own'), options.head === 'drawn');
-  assertComplete(kind, keyOf, checkpoint, found, options);
-  const recipes = new Map([...shapes].map(([path, shape]) => [path, recipe(kind, path, shape, checkpoint, found, options)]));
+  const found = withoutHead(match(kind, keyOf, shapes.keys(), checkpoint, settings.init), settings);
+  assertComplete(kind, keyOf, checkpoint, found, settings);
+  const recipes = new Map([...shapes].map(([path, shape]) => [path, recipe(kind, path, shape, checkpoint, found, settings)]));
 
   const made = new Map<string, tf.Tensor>();
   const notFinite: string[] = [];
   try {
     for await (const { path, values } of inTurn(recipes)) {
-      options.signal?.throwIfAborted();
+      settings.signal?.throwIfAborted();
       if (!allFinite(values)) notFinite.push(path);
       made.set(path, adopt(values, shapes.get(path)!));
-      options.onProgress?.({ read: made.size, of: recipes.size });
+      settings.onProgress?.({ read: made.size, of: recipes.size });
     }
     const model = kind.build(config, (path) => made.get(path)!);
     const loaded = [...new Set([...recipes.values()].flatMap(({ keys }) => keys))].sort();
-    const drawn = [...recipes].flatMap(([path, { keys }]) => (keys.length ? [] : [path]));
+    const drawn = [...recipes].flatMap(([path, recipe]) => (recipe.drawn ? [path] : []));
     const { missing, unexpected, dropped } = found;
     return { model, report: { loaded, drawn, missing: missing.map(keyOf), unexpected, dropped, notFinite } };
   } catch (e) {
@@ -100,18 +86,24 @@ function wanted(kind: Backbone, config: unknown): { shapes: ReadonlyMap<string, 
   }
 }
 
-const isHead = (path: string) => path.startsWith('head.') && !path.startsWith('head.pooler.');
+/** A head of another task is one without use. @throws CheckpointError when it is asked for. */
+function ownHead(kind: Backbone, config: unknown, { name }: Checkpoint, settings: LoadSettings): LoadSettings {
+  const other = settings.init === 'own' ? kind.otherHead?.(config) : undefined;
+  if (other === undefined) return settings;
+  if (settings.head === 'stored' || (settings.answers && 'rows' in settings.answers)) throw new CheckpointError(`${name} is of a ${other}, whose head does not read what that of a ${kind.name} for answers reads: load it with a head that is drawn`);
+  return { ...settings, head: 'drawn' };
+}
 
-/** Treats the stored head as one without use. */
-function withoutHead(found: Match, drawn: boolean): Match {
-  if (!drawn) return found;
-  const head = [...found.found].filter(([path]) => isHead(path));
-  const paths = new Set(head.map(([path]) => path));
-  return { ...found, found: new Map([...found.found].filter(([path]) => !paths.has(path))), missing: [...found.missing, ...paths], dropped: [...found.dropped, ...head.map(([, key]) => key)] };
+/** Treats a stored head that is not taken as one without use. */
+function withoutHead(found: Match, { head, answers }: LoadSettings): Match {
+  const unused = (path: string) => isHead(path) && (head === 'drawn' || (answers !== undefined && 'pieces' in answers && path.startsWith('head.down.')));
+  const out = [...found.found].filter(([path]) => unused(path));
+  if (!out.length) return found;
+  return { ...found, found: new Map([...found.found].filter(([path]) => !unused(path))), missing: [...found.missing, ...out.map(([path]) => path)], dropped: [...found.dropped, ...out.map(([, key]) => key)].sort() };
 }
 
 /** How an array is made. */
-function recipe(kind: Backbone, path: string, shape: readonly number[], checkpoint: Checkpoint, { found }: Match, { init, seed = 0, answers }: LoadOptions): Recipe {
+function recipe(kind: Backbone, path: string, shape: readonly number[], checkpoint: Checkpoint, { found }: Match, { init, seed, answers }: LoadSettings): Recipe {
   const draw = () => kind.initializer?.(path)?.(shape, random(seed, 'init', path)) ?? initialValues(path, shape, seed);
   const words = found.get(WORDS.find((p) => found.has(p)) ?? '');
   if (answers && 'pieces' in answers && path.startsWith('head.down.')) {
@@ -119,31 +111,13 @@ function recipe(kind: Backbone, path: string, shape: readonly number[], checkpoi
     return meansOfWords(checkpoint, words, path, shape, answers.pieces);
   }
   const key = found.get(path);
-  if (key === undefined) return { keys: [], make: () => Promise.resolve(draw()) };
+  if (key === undefined) return { keys: [], drawn: true, make: () => Promise.resolve(draw()) };
   if (answers && 'rows' in answers && path.startsWith('head.down.')) return chosenRows(checkpoint, key, path, shape, answers.rows);
-  if (init === 'bert' && path.endsWith('.table') && checkpoint.tensors.get(key)!.shape[0] !== shape[0]) return topRows(checkpoint, key, shape, draw);
+  if (init === 'bert' && kind.keys.longerThanBert?.test(path)) return topRows(checkpoint, key, shape, draw);
   return asStored(checkpoint, key, path, shape);
 }
 
 const WORDS = ['joint.embed.words.table', 'text.embed.words.table'];
-
-/** Refuses a checkpoint that lacks what the model needs, or has what nobody knows. */
-function assertComplete(kind: Backbone, keyOf: KeyOf, { name, tensors }: Checkpoint, { missing, unexpected }: Match, { init, head = 'stored', strict = true, answers }: LoadOptions): void {
-  if (init === 'bert') {
-    if (!isBert(tensors.keys())) throw new CheckpointError(`${name} is not a BERT: it has no 'bert.embeddings.word_embeddings.weight' and 'bert.encoder.layer.0...', or has more than text`);
-    return;
-  }
-  const drawn = (path: string) => path.startsWith('head.') && (head !== 'stored' || (answers && 'pieces' in answers && path.startsWith('head.down.')));
-  const lacking = missing.filter((path) => !drawn(path)).map(keyOf);
-  if (!strict || (!lacking.length && !unexpected.length)) return;
-  const some = (keys: readonly string[]) => keys.slice(0, 5).map((k) => `'${k}'${unexpected.length < 200 ? didYouMean(k, unexpected) : ''}`).join(', ') + (keys.length > 5 ? `, and ${keys.length - 5} more` : '');
-  const parts = [
-    ...(lacking.length ? [`${name} lacks ${lacking.length} arrays of a ${kind.name}: ${some(lacking)}.`] : []),
-    ...(unexpected.length ? [`${name} has ${unexpected.length} arrays that a ${kind.name} does not know: ${unexpected.slice(0, 5).join(', ')}${unexpected.length > 5 ? ', ...' : ''}.`] : []),
-    isBert(tensors.keys()) ? `It is a BERT; a ${kind.name} can be initialised from it when that is asked for.` : 'Check that configuration and weights belong together.',
-  ];
-  throw new CheckpointError(parts.join(' '));
-}
 
 /** Whether there is neither NaN nor an infinity: 0 x is not 0 of those alone. */
 function allFinite(values: Float32Array): boolean {

@@ -6,6 +6,7 @@ import type { Backbone } from './vqa-model.ts';
 /** Where a model's arrays stand in a file. */
 export interface Match {
   readonly found: ReadonlyMap<string, string>; // tensor path -> stored name
+  readonly spare: ReadonlySet<string>; // tensor paths of which something that serves as well was found
   readonly missing: readonly string[]; // tensor paths
   readonly dropped: readonly string[]; // stored names that are known and that a model with an answer head has no place for
   readonly unexpected: readonly string[]; // stored names that nobody knows
@@ -16,14 +17,18 @@ const bertNames: Rules = [...oldNames, [/^(embeddings|encoder|pooler)\./, 'bert.
 /** Finds the arrays at `paths` in a checkpoint of this kind, or of a BERT, whoever wrote it. @throws CheckpointError where two stored names mean one array. */
 export function match(kind: Backbone, keyOf: KeyOf, paths: Iterable<string>, checkpoint: Checkpoint, init: 'own' | 'bert'): Match {
   const stored = canonical(kind, checkpoint, init);
-  const spare = new Map([...stored].map(([name, key]) => [applied(kind.keys.spare, name), key]));
+  const instead = new Map([...stored].map(([name, key]) => [applied(kind.keys.spare, name), key]));
   const found = new Map<string, string>();
+  const spare = new Set<string>();
   const missing: string[] = [];
   for (const path of paths) {
     const name = keyOf(path);
-    const key = stored.get(name) ?? spare.get(name);
+    const key = stored.get(name) ?? instead.get(name);
     if (key === undefined) missing.push(path);
-    else found.set(path, key);
+    else {
+      found.set(path, key);
+      if (!stored.has(name)) spare.add(path);
+    }
   }
   const used = new Set(found.values());
   const rest = new Map([...stored].filter(([, key]) => !used.has(key)).map(([name, key]) => [key, name]));
@@ -31,7 +36,7 @@ export function match(kind: Backbone, keyOf: KeyOf, paths: Iterable<string>, che
   const left = [...checkpoint.tensors.keys()].filter((key) => !used.has(key)).sort();
   // Of a BERT only what the model has a place for is wanted.
   const drops = (key: string) => init === 'bert' || known(rest.get(key) ?? key);
-  return { found, missing, dropped: left.filter(drops), unexpected: left.filter((key) => !drops(key)) };
+  return { found, spare, missing, dropped: left.filter(drops), unexpected: left.filter((key) => !drops(key)) };
 }
 
 /** Canonical name -> stored name. */

@@ -6,6 +6,7 @@ import { storedShape } from './weights.ts';
 /** How one array of a model is made. */
 export interface Recipe {
   readonly keys: readonly string[]; // stored names it reads
+  readonly drawn: boolean; // some of it comes from the seed
   make(scratch: Scratch): Promise<Float32Array>;
 }
 
@@ -49,6 +50,7 @@ export function asStored(checkpoint: Checkpoint, key: string, path: string, shap
   const kernel = path.endsWith('.kernel');
   return {
     keys: [key],
+    drawn: false,
     make: async (memory) => (kernel ? transposed(floats(await tensor.read(memory.of(4 * sizeOf(tensor)))), shape[1]!, shape[0]!) : floats(await tensor.read())),
   };
 }
@@ -60,6 +62,7 @@ export function topRows(checkpoint: Checkpoint, key: string, shape: readonly num
   if (tensor.shape.length !== 2 || tensor.shape[1] !== width || tensor.shape[0]! > rows) throw misshapen(checkpoint.name, key, tensor.shape, shape);
   return {
     keys: [key],
+    drawn: tensor.shape[0]! < rows,
     make: async () => {
       const table = draw();
       table.set(floats(await tensor.read()));
@@ -80,6 +83,7 @@ export function chosenRows(checkpoint: Checkpoint, key: string, path: string, sh
   const width = sizeOf({ shape: rest });
   return {
     keys: [key],
+    drawn: false,
     make: async (memory) => {
       const values = floats(await tensor.read(memory.of(4 * sizeOf(tensor))));
       const out = new Float32Array(rows.length * width);
@@ -91,7 +95,7 @@ export function chosenRows(checkpoint: Checkpoint, key: string, path: string, sh
 
 /** An answer layer from words: answer i is the mean of the word embeddings of its pieces, as VL-BERT starts its own; biases are 0. */
 export function meansOfWords(checkpoint: Checkpoint, key: string, path: string, shape: readonly number[], pieces: readonly (readonly number[])[]): Recipe {
-  if (path.endsWith('.bias')) return { keys: [], make: () => Promise.resolve(new Float32Array(shape[0]!)) };
+  if (path.endsWith('.bias')) return { keys: [], drawn: false, make: () => Promise.resolve(new Float32Array(shape[0]!)) };
   const table = floating(checkpoint, key);
   const [width = 0, answers = 0] = shape;
   const [words = 0, wide = 0] = table.shape;
@@ -101,6 +105,7 @@ export function meansOfWords(checkpoint: Checkpoint, key: string, path: string, 
   if (bad >= 0) throw new CheckpointError(`answer ${bad} has the word pieces [${pieces[bad]!.join(', ')}], expected at least one, each below ${words}`);
   return {
     keys: [key],
+    drawn: false,
     make: async (memory) => {
       const values = floats(await table.read(memory.of(4 * sizeOf(table))));
       const out = new Float32Array(width * answers);

@@ -4,6 +4,12 @@ import type { CheckpointKeys, KeyOf } from './keys.ts';
 import type { NamedArrays } from './shared/arrays.ts';
 import type { VqaExamples } from './shared/examples.ts';
 
+/** Tokens from `from` on, in their order, of every sample. */
+export interface TokenPlaces {
+  readonly stream: string;
+  readonly from: number;
+}
+
 /** A backbone with an answer head: question and regions to answer logits. */
 export interface VqaModel<I> extends Model<I> {
   readonly config: unknown; // as in its config.json
@@ -14,6 +20,8 @@ export interface VqaModel<I> extends Model<I> {
   answer(streams: Streams, inputs: I, step: Step): Value;
   /** A padded batch as this model's tensors; the caller disposes them. */
   inputs(examples: VqaExamples): I;
+  /** Where the words and the regions of such a batch stand in the streams. */
+  places(examples: Pick<VqaExamples, 'questionLength' | 'regions'>): { readonly words: TokenPlaces; readonly regions: TokenPlaces };
   readonly keyOf: KeyOf;
 }
 
@@ -26,7 +34,9 @@ export interface Backbone {
   readonly featureKey: string; // of the configuration: how wide regions are
   readonly answersKey: string; // of the configuration: how many answers
   readonly keys: CheckpointKeys;
-  /** The configuration of this kind around the encoder of a BERT. */
+  /** The class of a configuration whose head is not one of answers, although its arrays are called alike; undefined for others. */
+  otherHead?(config: unknown): string | undefined;
+  /** The configuration of this kind around the encoder of a BERT. @throws CheckpointError for a BERT with other layers. */
   fromBert(bert: Readonly<Record<string, unknown>>): unknown;
   /** How an array of a new model starts, where that is not as BERT's do. */
   initializer?(path: string): Initializer | undefined;

@@ -1,8 +1,8 @@
 import { memoryCheckpoint } from '@espalier/checkpoints';
-import { adapt, CheckpointError, weightsOf, type StoredTensor } from '@espalier/core';
+import { adapt, CheckpointError, OptionsError, weightsOf, type StoredTensor } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { backbone, backbones, disposeModel, initialised, loadModel, toCheckpoint, type Backbone, type LoadOptions } from './index.ts';
+import { backbone, backbones, disposeModel, initialised, loadModel, toCheckpoint, VisualBertConfig, type Backbone, type LoadOptions } from './index.ts';
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
@@ -115,13 +115,34 @@ describe('an answer layer', () => {
       const [w, a] = [Math.floor(i / 2), i % 2];
       expect(x).toBeCloseTo(a ? words[9 * width + w]! : (words[5 * width + w]! + words[7 * width + w]!) / 2, 6);
     });
-    expect(report.drawn).toEqual(['head.down.bias']);
+    expect(report.drawn).toEqual([]);
+    expect(values(other, 'head.down.bias')).toEqual([0, 0]);
+    const { report: replaced, model: fourth } = await load(kind, config, tensors, { answers: { pieces: [[5], [9]] } });
+    expect(replaced.dropped).toEqual(['final_mlp.2.bias', 'final_mlp.2.weight']);
     const { model: third, report: drawn } = await load(kind, { ...config, num_answers: 5 }, tensors, { head: 'drawn', seed: 4 });
     expect(drawn.drawn).toEqual(['head.up.kernel', 'head.up.bias', 'head.norm.gamma', 'head.norm.beta', 'head.down.kernel', 'head.down.bias']);
     expect(drawn.dropped).toContain('final_mlp.2.weight');
     expect(values(third, 'joint.embed.words.table')).toEqual(words);
     await expect(load(kind, config, withoutHead)).rejects.toThrow('final_mlp.2.weight');
-    [model, other, third].forEach((m) => disposeModel(m.scope));
+    [model, other, third, fourth].forEach((m) => disposeModel(m.scope));
+  });
+
+  it('that is torn, of another task, or not there to choose rows of is refused', async () => {
+    const { kind, model, tensors, config } = await checkpointOf('lxmert');
+    disposeModel(model.scope);
+    const without = (pattern: RegExp): Stored => new Map([...tensors].filter(([key]) => !pattern.test(key)));
+    const drawn = { head: 'stored-or-drawn' } as const;
+    await expect(load(kind, config, without(/logit_fc\.[23]/), drawn)).rejects.toThrow(/lacks 4 arrays of a lxmert: 'answer_head\.logit_fc\.2/);
+    await expect(load(kind, config, without(/pooler/), drawn)).rejects.toThrow('lxmert.pooler.dense.weight');
+    await expect(load(kind, config, without(/answer_head/), { ...drawn, answers: { rows: [0, 1] } })).rejects.toThrow('has no answer layer whose rows could be chosen');
+    await expect(load(kind, config, tensors, { head: 'drawn', answers: { rows: [0, 1] } })).rejects.toThrow(OptionsError);
+    const visual = await checkpointOf('visual-bert');
+    disposeModel(visual.model.scope);
+    const reasoning = { ...visual.config, architectures: ['VisualBertForVisualReasoning'] };
+    await expect(load(visual.kind, reasoning, visual.tensors)).rejects.toThrow('is of a VisualBertForVisualReasoning, whose head');
+    const { model: other, report } = await load(visual.kind, reasoning, visual.tensors, drawn);
+    expect([report.drawn, report.dropped]).toEqual([['head.down.kernel', 'head.down.bias'], ['cls.bias', 'cls.weight']]);
+    disposeModel(other.scope);
   });
 
   it('of VL-BERT takes over the transform of the pre-training head; what else that has is dropped', async () => {
@@ -203,6 +224,44 @@ it('a checkpoint that is no BERT does not pass for one', async () => {
   const { kind, model, tensors, config } = await checkpointOf('lxmert');
   disposeModel(model.scope);
   await expect(load(kind, config, tensors, { init: 'bert' })).rejects.toThrow('is not a BERT');
+});
+
+describe('a BERT that does not fit', () => {
+  const kind = backbone('lxmert');
+  const config = { ...Object(kind.sizes.tiny), ...Object(kind.fromBert({ num_hidden_layers: 2, hidden_size: 64, vocab_size: 200 })) };
+
+  it('is refused when it lacks a layer or has fewer words', async () => {
+    const torn: Stored = new Map([...bert(false)].filter(([key]) => !key.includes('layer.1.') && !key.includes('position')));
+    await expect(load(kind, config, torn, { init: 'bert' })).rejects.toThrow(/lacks 17 arrays of the BERT that is to start a lxmert: 'lxmert\.embeddings\.position_embeddings\.weight'/);
+    const words = bert(false).set('bert.embeddings.word_embeddings.weight', { dtype: 'F32', shape: [50, 64], data: new Float32Array(50 * 64) });
+    await expect(load(kind, config, words, { init: 'bert' })).rejects.toThrow(/word_embeddings\.weight' has shape \[50, 64\], the model expects \[200, 64\]/);
+    await expect(load(kind, config, bert(false), { init: 'bert', answers: { rows: [0, 1] } })).rejects.toThrow('which a BERT has not');
+  });
+
+  it.each([[{ layer_norm_eps: 1e-2 }, 'layer_norm_eps'], [{ hidden_act: 'relu' }, 'hidden_act'], [{ position_embedding_type: 'relative_key' }, 'position_embedding_type']])('is refused by its configuration: %o', (bad, name) => {
+    for (const one of backbones.values()) expect(() => one.fromBert({ num_hidden_layers: 2, hidden_size: 64, ...bad })).toThrow(name);
+  });
+});
+
+describe('the number of labels of VisualBERT', () => {
+  const labels = (config: object): unknown => VisualBertConfig.parse(config).num_labels;
+  it("is that of its label names, and the two that Hugging Face's files leave out", () => {
+    expect(labels({})).toBe(3129);
+    expect(labels({ num_labels: 5, id2label: { 0: 'a' } })).toBe(5);
+    expect(labels({ id2label: { 0: 'a', 1: 'b', 2: 'c' }, transformers_version: '4.5.0' })).toBe(3);
+    expect(labels({ transformers_version: '5.18.0' })).toBe(2);
+    expect(() => VisualBertConfig.parse({ layer_norm_eps: 1e-5 })).toThrow();
+  });
+});
+
+it('options of loading are checked', async () => {
+  const { kind, model, tensors, config } = await checkpointOf('lxmert');
+  disposeModel(model.scope);
+  const bad = (options: object) => load(kind, config, tensors, options);
+  await expect(bad({ heads: 'drawn' })).rejects.toThrow("'loadModel' has no option 'heads'. Did you mean 'head'?");
+  await expect(bad({ head: 'fresh' })).rejects.toThrow(/option 'head'/);
+  await expect(bad({ answers: {} })).rejects.toThrow(OptionsError);
+  await expect(bad({ answers: { rows: [0], pieces: [[1]] } })).rejects.toThrow(OptionsError);
 });
 
 describe('names of backbones', () => {

@@ -5,7 +5,7 @@ import { openWeights, weightsOf, type Pretrained } from '@espalier/pretrained';
 import { backbone, backbones, type Backbone } from '@espalier/vl-models';
 import { z } from 'zod';
 import { filesOf } from '../backbone-weights.ts';
-import { printJson } from '../console.ts';
+import { downloads, printJson } from '../console.ts';
 import { converted, target, writeBeside, writeCheckpoint } from '../conversion.ts';
 import { UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
@@ -23,10 +23,10 @@ export const convert = command({
     'espalier convert --from weights/vqa --to weights/pythia --answers-from trainval_label2ans.json --answers-to answers_vqa.txt',
   ],
   settings: ConvertSettings,
-  run: async ({ from, to, names, dtype, backbone: named, answersFrom, answersTo, json }, out) => {
+  run: async ({ from, to, names, dtype, backbone: named, answersFrom, answersTo, offline, json }, out) => {
     if ((answersFrom === undefined) !== (answersTo === undefined)) throw new UsageError('--answers-from and --answers-to go together: the order of the checkpoint, and the one that is wanted');
     const place = target(to);
-    const { files } = await filesOf(from, { note: (text) => out.err(`${text}\n`), signal: out.signal });
+    const { files } = await filesOf(from, { offline, ...downloads(out) });
     const weights = weightsOf(files);
     if (weights === undefined) throw new UsageError(`--from ${from} holds no weights`);
     const config = await configIn(files);

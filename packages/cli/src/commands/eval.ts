@@ -1,6 +1,6 @@
 import { selectBackend } from '@espalier/core/backend';
 import { writeWhole } from '@espalier/train';
-import { printJson } from '../console.ts';
+import { downloads, printJson } from '../console.ts';
 import { evaluate } from '../evaluation.ts';
 import { openModel } from '../model-directory.ts';
 import { progressFor } from '../progress.ts';
@@ -14,9 +14,9 @@ export const evalCommand = command({
   says: 'Score a trained model; without further options the same numbers as at the end of its training',
   examples: ['espalier eval --model out/run-1', 'espalier eval --model out/run-1 --split validation --predictions out/predictions.jsonl --json'],
   settings: EvalSettings,
-  run: async ({ model: directory, weights, backend, threads, json, predictions, data, split, limitEval }, to) => {
+  run: async ({ model: directory, weights, offline, backend, threads, json, predictions, data, split, limitEval }, to) => {
     await selectBackend(backend, { threads });
-    const opened = await openModel(directory, { weights });
+    const opened = await openModel(directory, { weights, offline, ...downloads(to) });
     const progress = progressFor(to, { json });
     const lines: string[] = [];
     try {

@@ -1,12 +1,15 @@
 import { selectBackend } from '@espalier/core/backend';
+import { wordPiece } from '@espalier/data';
+import { withVocabulary } from '@espalier/pretrained';
 import { disposeModel } from '@espalier/vl-models';
 import { buildBackbone } from '../backbone-model.ts';
 import { findBackbone } from '../backbone-weights.ts';
 import { adaptOrDispose } from '../compose.ts';
-import { printJson, type Console } from '../console.ts';
+import { downloads, printJson, type Console } from '../console.ts';
 import { UsageError } from '../errors.ts';
 import { inspect as inspection, type Inspection } from '../inspection.ts';
 import { openModel } from '../model-directory.ts';
+import { requireOneImage } from '../one-image.ts';
 import { compositionRoot, headPlugin, resolvePlugins } from '../plugins.ts';
 import { InspectSettings } from '../settings.ts';
 import { columns, megabytes, megaflops, whole } from '../table.ts';
@@ -20,7 +23,7 @@ export const inspect = command({
   run: async (settings, to) => {
     const { backend, threads, json, questionLength, regions } = settings;
     await selectBackend(backend, { threads });
-    const subject = settings.model === undefined ? await composed(settings, to) : await opened(settings.model, settings);
+    const subject = settings.model === undefined ? await composed(settings, to) : await opened(settings.model, settings, to);
     try {
       const found = await inspection(subject.adapted, subject.model, { questionLength, ...(regions !== undefined && { regions }) });
       if (json) printJson(to, found);
@@ -33,16 +36,19 @@ export const inspect = command({
 
 type Settings = Parameters<typeof inspect.run>[0];
 
-async function opened(directory: string, { backbone, size, plugin, answers, weights }: Settings) {
-  const extra = Object.entries({ backbone, size, answers, plugin: plugin.length ? plugin : undefined }).filter(([, value]) => value !== undefined);
+async function opened(directory: string, { backbone, size, plugin, answers, vocabulary, head, weights, offline }: Settings, to: Console) {
+  const extra = Object.entries({ backbone, size, answers, vocabulary, head, plugin: plugin.length ? plugin : undefined }).filter(([, value]) => value !== undefined);
   if (extra.length) throw new UsageError(`--model says what the backbone and its plugins are: leave out ${extra.map(([name]) => `--${name}`).join(', ')}`);
-  return openModel(directory, { weights });
+  return openModel(directory, { weights, offline, ...downloads(to) });
 }
 
 async function composed(settings: Settings, to: Console) {
   const { plugins } = await resolvePlugins(compositionRoot(), settings.plugin);
-  const found = await findBackbone(settings, { note: (text) => to.err(`${text}\n`), signal: to.signal });
-  const { model } = await buildBackbone({ ...found, seed: settings.seed });
+  const found = await findBackbone(settings, { offline: settings.offline, ...downloads(to) });
+  requireOneImage(found.config, found.by);
+  const { vocabulary } = found;
+  const config = vocabulary ? withVocabulary(found, wordPiece(vocabulary.text, vocabulary.file)) : withinTable(found.config);
+  const { model } = await buildBackbone({ ...found, config, seed: settings.seed, head: settings.head, signal: to.signal });
   // As in training, the head is there whenever anything is.
   const withHead = plugins.length || settings.answers !== undefined ? [...plugins, headPlugin(settings.answers)] : [];
   const adapted = adaptOrDispose(model, withHead, settings.seed);
@@ -53,6 +59,12 @@ async function composed(settings: Settings, to: Console) {
       disposeModel(model.scope);
     },
   };
+}
+
+/** Special tokens that a small table has no row for become its last: where there is no vocabulary, any will do to count. */
+function withinTable(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const last = Number(config['vocab_size']) - 1;
+  return Object.fromEntries(Object.entries(config).map(([key, value]) => [key, ['cls', 'sep', 'mask', 'question_mark'].includes(key) && typeof value === 'number' ? Math.min(value, last) : value]));
 }
 
 function describe({ backbone, points, plan, parameters: p, batch, flops }: Inspection): string {

@@ -1,5 +1,5 @@
 import { selectBackend } from '@espalier/core/backend';
-import { printJson } from '../console.ts';
+import { downloads, printJson } from '../console.ts';
 import { openModel } from '../model-directory.ts';
 import { predict as ask } from '../prediction.ts';
 import { PredictSettings } from '../settings.ts';
@@ -11,9 +11,9 @@ export const predict = command({
   says: 'Answer a question about an image',
   examples: [`espalier predict --model out/run-1 --image scene.png --question 'how many circles are there?' --top 3`],
   settings: PredictSettings,
-  run: async ({ model: directory, weights, backend, threads, image, question, top, json }, to) => {
+  run: async ({ model: directory, weights, offline, backend, threads, image, question, top, json }, to) => {
     await selectBackend(backend, { threads });
-    const opened = await openModel(directory, { weights });
+    const opened = await openModel(directory, { weights, offline, ...downloads(to) });
     try {
       const result = await ask(opened, { image, question, top });
       if (result.unknownWords) to.err(`${result.unknownWords} of the question's word pieces are not in the model's vocabulary\n`);

@@ -25,7 +25,7 @@ export interface ShapesData extends VqaData {
 export function shapes(options: ShapesOptions = {}, { featuriser = gridRegions(), demand, cacheBytes = 2 ** 28 }: Omit<OpenOptions, 'seed'> = {}): ShapesData {
   const settings = shapesSettings(options);
   if (featuriser === 'file') throw new DataError("shapes is drawn, it has no features file. Use featuriser 'grid' or 'components'.");
-  checkFeatureSize(featuriser.size, demand, `shapes: raw images by featuriser ${featuriser.name}`, 'That backbone needs pre-extracted features; read vqa2:DIR, or choose another size.');
+  checkFeatureSize(featuriser.size, demand, `shapes: raw images by featuriser ${featuriser.name}`, 'That backbone needs pre-extracted features; read vqa2:DIR or gqa:DIR, or take a backbone of that width.');
   const known = new Map(shapesAnswers.map((answer, index) => [answer, index]));
   const splits = { train: shapesSplit('train', settings), test: shapesSplit('test', settings) };
   const scene = (key: string): Scene => {

@@ -44,4 +44,5 @@ export const lxmertKeys: CheckpointKeys = {
   spare: [],
   dropped: [/^cls\./, /^obj_predict_head\./, /\.position_ids$/],
   bert: [[[/^bert\./, 'lxmert.']]],
+  fromBert: /^text\./,
 };

@@ -69,6 +69,7 @@ export function lxmert(given: z.input<typeof LxmertConfig>, tensors: TensorSourc
     answer: (streams, _, step) => head(streamOf(streams, 'text'), step),
     forward: (inputs, step) => head(streamOf(encode(inputs, step), 'text'), step),
     inputs: (examples) => lxmertInputs(examples, c),
+    places: () => ({ words: { stream: 'text', from: 1 }, regions: { stream: 'vision', from: 0 } }),
   };
 }
 

@@ -5,6 +5,7 @@ export interface VqaExamples {
   readonly questionLength: number; // S
   readonly features: Float32Array; // [B, R, F], zero rows where there is no region
   readonly boxes: Float32Array; // [B, R, 4] x1 y1 x2 y2 in pixels
+  readonly imageFeatures?: Float32Array; // [B, F] of the whole images, where the data have them for all
   readonly regionCounts: Int32Array; // [B]
   readonly regions: number; // R
   readonly featureSize: number; // F

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { blockFields } from '../shared/bert-config.ts';
 
 const dimension = z.int().positive();
 const id = z.int().nonnegative();
@@ -15,11 +16,11 @@ const Fields = z.looseObject({
   max_position_embeddings: dimension.default(512),
   type_vocab_size: dimension.default(2),
   num_labels: dimension.default(3129),
-  hidden_act: z.literal('gelu').default('gelu'),
+  ...blockFields,
   hidden_dropout_prob: probability.default(0.1),
   attention_probs_dropout_prob: probability.default(0.1),
   bypass_transformer: z.literal(false).default(false),
-  pad_token_id: id.default(1), // the row of the word table that training never moves; batches are padded with 0 all the same
+  pad_token_id: id.nullable().default(1), // the row of the word table that training never moves; batches are padded with 0 all the same
   /** Segment of regions: 1 as Hugging Face's documentation has it, 0 as the authors' code runs. */
   visual_token_type_id: id.default(1),
   cls: id.default(101), // id of [CLS]
@@ -29,10 +30,15 @@ const Fields = z.looseObject({
   question_mark: id.nullable().default(1029),
 });
 
-/** Hugging Face's names; the number of labels is that of `id2label` where the file says nothing else. */
+const Labels = z.looseObject({ id2label: z.record(z.string(), z.unknown()).optional(), num_labels: z.int().optional(), transformers_version: z.string().optional() });
+
+/** Hugging Face's names; the number of labels is that of `id2label`, which its own files leave out for two labels. */
 export const VisualBertConfig = z.preprocess((given) => {
-  const labels = z.looseObject({ id2label: z.record(z.string(), z.unknown()), num_labels: z.undefined().optional() }).safeParse(given);
-  return labels.success ? { ...labels.data, num_labels: Object.keys(labels.data.id2label).length } : given;
+  const parsed = Labels.safeParse(given);
+  if (!parsed.success || parsed.data.num_labels !== undefined) return given;
+  const { id2label, transformers_version: written } = parsed.data;
+  const labels = id2label ? Object.keys(id2label).length : written === undefined ? undefined : 2;
+  return labels === undefined ? given : { ...parsed.data, num_labels: labels };
 }, Fields);
 export type VisualBertConfig = z.infer<typeof Fields>;
 /** A configuration as written: what is left out has its default. */

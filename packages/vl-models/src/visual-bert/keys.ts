@@ -41,5 +41,5 @@ export const visualBertKeys: CheckpointKeys = {
   bert: [
     fromBert,
     [...fromBert, [/\.(position|token_type)_embeddings\./, '.visual_$1_embeddings.']],
-  ],
+  ],  fromBert: /^joint\.(\d+|embed\.(vision\.)?(words|positions|segments|norm))\./,
 };

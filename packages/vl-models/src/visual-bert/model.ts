@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, concat, embed, reshape, Scope, sequence, streamOf, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
+import { add, concat, embed, reshape, type Scope, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
 import { additiveMask } from '../shared/masks.ts';
-import { transformerBlock } from '../shared/transformer.ts';
+import { oneStream } from '../shared/one-stream.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { VisualBertConfig, type VisualBertSettings } from './config.ts';
 import { visualBertInputs, type VisualBertInputs } from './inputs.ts';
@@ -10,32 +10,23 @@ import { visualBertKeys } from './keys.ts';
 /** VisualBERT with its VQA head: words and projected regions side by side in one stream. Li et al. 2019, arXiv:1908.03557. */
 export function visualBert(given: VisualBertSettings, tensors: TensorSource): VqaModel<VisualBertInputs> {
   const c = VisualBertConfig.parse(given);
-  const scope = Scope.root(tensors);
-  const embedding = jointEmbedding(scope.child('joint.embed', { stream: 'joint' }), c);
-  const blocks = Array.from({ length: c.num_hidden_layers }, (_, i) =>
-    transformerBlock(scope.child(`joint.${i}`, { stream: 'joint', block: i }), 'joint', c),
-  );
-  const encoder = scope.stage('encoder', sequence(...blocks), { streams: ['joint'] });
-  const head = answerHead(scope.child('head', { stream: 'joint' }), c);
-  const encode = (inputs: VisualBertInputs, step: Step) => encoder(embedding(inputs, step), step);
-  return {
+  return oneStream<VisualBertInputs>({
     name: 'visual-bert',
-    scope,
     config: c,
     featureSize: c.visual_embedding_dim,
     keyOf: visualBertKeys.of(c),
     batch: (inputs) => inputs.inputIds.shape[0],
-    encode,
-    answer: (streams, inputs, step) => head(streamOf(streams, 'joint'), inputs, step),
-    forward: (inputs, step) => head(streamOf(encode(inputs, step), 'joint'), inputs, step),
     inputs: (examples) => visualBertInputs(examples, c),
-  };
+    places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 4 } }),
+    embedding: (scope) => jointEmbedding(scope, c),
+    head: (scope) => answerHead(scope, c),
+  }, tensors);
 }
 
 /** LN(word + position + segment | feature W + position 0 + segment), the last two from the regions' own tables; boxes are not used. */
 function jointEmbedding(scope: Scope, c: VisualBertConfig) {
   const width = c.hidden_size;
-  const words = scope.embedding('embed.words', c.vocab_size, width, { padding: c.pad_token_id });
+  const words = scope.embedding('embed.words', c.vocab_size, width, c.pad_token_id === null ? {} : { padding: c.pad_token_id });
   const positions = scope.embedding('embed.positions', c.max_position_embeddings, width);
   const segments = scope.embedding('embed.segments', c.type_vocab_size, width);
   const vision = scope.child('vision');

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { blockFields } from '../shared/bert-config.ts';
 
 const dimension = z.int().positive();
 const probability = z.number().min(0).max(1);
@@ -14,7 +15,7 @@ export const VlBertConfig = z.looseObject({
   intermediate_size: dimension.default(3072),
   max_position_embeddings: dimension.default(512),
   type_vocab_size: z.literal(3).default(3),
-  hidden_act: z.literal('gelu').default('gelu'),
+  ...blockFields,
   /** How the visual part of an element is brought to the size of words: layer normalisation, or one number per branch. */
   visual_ln: z.boolean().default(true),
   /** Words see no image: their visual part is that of a vector of zeros. */

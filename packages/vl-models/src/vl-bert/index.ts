@@ -1,4 +1,5 @@
 import { zeros } from '@espalier/core';
+import { bertConfig } from '../shared/bert-config.ts';
 import { PATCH, small, tiny } from '../shared/sizes.ts';
 import type { Backbone } from '../vqa-model.ts';
 import { VlBertConfig } from './config.ts';
@@ -18,7 +19,10 @@ export const vlBertBackbone: Backbone = {
     small: { ...small, visual_size: small.hidden_size, num_hidden_layers: 4, coord_dim: 16, feat_dim: PATCH, num_answers: 2, mask: 4 },
     base: {},
   },
-  fromBert: (bert) => ({ ...bert, type_vocab_size: 3, visual_size: bert['hidden_size'] }),
+  fromBert: (bert) => {
+    const config = bertConfig(bert);
+    return { ...config, type_vocab_size: 3, visual_size: config.hidden_size };
+  },
   // A new model sees nothing at first, as the reference's visual_scale_*_init of 0 has it.
   initializer: (path) => (/^joint\.embed\.(text|object)\.(vision\.norm\.gamma|scale\.table)$/.test(path) ? zeros : undefined),
   build: (config, tensors) => vlBert(VlBertConfig.parse(config), tensors),

@@ -18,7 +18,7 @@ export interface VlBertInputs {
   readonly answerRows: tf.Tensor1D; // int32 [B]: row of each [MASK] in the flattened [B S, D]
 }
 
-/** Puts the whole image in front of the regions: its box, and the mean of their features. */
+/** Puts the whole image in front of the regions: its box, and its own feature or else the mean of theirs. */
 export function vlBertInputs(e: VqaExamples, c: VlBertConfig): VlBertInputs {
   const batch = e.ids.length;
   const count = e.regions + 1;
@@ -31,7 +31,8 @@ export function vlBertInputs(e: VqaExamples, c: VlBertConfig): VlBertInputs {
     boxes.set(e.boxes.subarray(b * e.regions * 4, (b + 1) * e.regions * 4), (b * count + 1) * 4);
     features.set(e.features.subarray(b * e.regions * e.featureSize, (b + 1) * e.regions * e.featureSize), (b * count + 1) * e.featureSize);
     const image = features.subarray(b * count * e.featureSize, (b * count + 1) * e.featureSize);
-    for (let r = 1; r <= n; r++) for (let f = 0; f < e.featureSize; f++) image[f]! += features[(b * count + r) * e.featureSize + f]! / n;
+    if (e.imageFeatures) image.set(e.imageFeatures.subarray(b * e.featureSize, (b + 1) * e.featureSize));
+    else for (let r = 1; r <= n; r++) for (let f = 0; f < e.featureSize; f++) image[f]! += features[(b * count + r) * e.featureSize + f]! / n;
   }
   const questions = Array.from({ length: batch }, (_, b) => [...e.questions.subarray(b * e.questionLength, (b + 1) * e.questionLength)].filter((id) => id > 0));
   return vlBertLayout({ questions, length: e.questionLength, boxes, features, counts, count, sizes: e.imageSizes }, c);

@@ -53,5 +53,6 @@ export const vlBertKeys: CheckpointKeys = {
       [/^bert\./, 'vlbert.'],
       [/^cls\.predictions\.transform\./, 'final_mlp.0.'],
     ],
-  ],
+  ],  fromBert: /^joint\.(\d+|embed\.(words|positions|segments|norm))\./,
+  longerThanBert: /^joint\.embed\.segments\.table$/,
 };

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, concat, embed, gelu, mul, relu, reshape, scale, Scope, sequence, slice, streamOf, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
+import { add, concat, embed, gelu, mul, relu, reshape, scale, slice, type Scope, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
 import type { z } from 'zod';
 import { additiveMask } from '../shared/masks.ts';
-import { transformerBlock } from '../shared/transformer.ts';
+import { oneStream } from '../shared/one-stream.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { VlBertConfig } from './config.ts';
 import { vlBertInputs, type VlBertInputs } from './inputs.ts';
@@ -11,26 +11,17 @@ import { vlBertKeys } from './keys.ts';
 /** VL-BERT with its VQA head: words and regions in one stream. Su et al. 2020, arXiv:1908.08530. */
 export function vlBert(given: z.input<typeof VlBertConfig>, tensors: TensorSource): VqaModel<VlBertInputs> {
   const c = VlBertConfig.parse(given);
-  const scope = Scope.root(tensors);
-  const embedding = jointEmbedding(scope.child('joint.embed', { stream: 'joint' }), c);
-  const blocks = Array.from({ length: c.num_hidden_layers }, (_, i) =>
-    transformerBlock(scope.child(`joint.${i}`, { stream: 'joint', block: i }), 'joint', c),
-  );
-  const encoder = scope.stage('encoder', sequence(...blocks), { streams: ['joint'] });
-  const head = answerHead(scope.child('head', { stream: 'joint' }), c);
-  const encode = (inputs: VlBertInputs, step: Step) => encoder(embedding(inputs, step), step);
-  return {
+  return oneStream<VlBertInputs>({
     name: 'vl-bert',
-    scope,
     config: c,
     featureSize: c.feat_dim,
     keyOf: vlBertKeys.of(c),
     batch: (inputs) => inputs.textIds.shape[0],
-    encode,
-    answer: (streams, inputs, step) => head(streamOf(streams, 'joint'), inputs, step),
-    forward: (inputs, step) => head(streamOf(encode(inputs, step), 'joint'), inputs, step),
     inputs: (examples) => vlBertInputs(examples, c),
-  };
+    places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 5 } }), // behind the whole image
+    embedding: (scope) => jointEmbedding(scope, c),
+    head: (scope) => answerHead(scope, c),
+  }, tensors);
 }
 
 /** LN(element + position + segment), where a word sees the whole image and a region its own object. */

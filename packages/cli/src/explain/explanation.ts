@@ -1,0 +1,69 @@
+import { EspalierError, readings, tensorsIn, type Reading } from '@espalier/core';
+import { batches, decodeImage, featuriserFrom, type Regions, type RgbImage, type VqaRecord } from '@espalier/data';
+import * as tf from '@tensorflow/tfjs';
+import type { OpenedModel } from '../model-directory.ts';
+import { enlarged, normalised, overlay, paint, sheet } from './overlay.ts';
+
+/** What one plugin shows at one place: a score per label for every word and region, with the plugins in force and without. */
+export interface ExplainedPlace {
+  readonly instance: string;
+  readonly path: string; // of the site
+  readonly stream: string | undefined;
+  readonly labels: readonly string[];
+  readonly variants: Readonly<Record<string, { readonly words: readonly (readonly number[])[]; readonly regions: readonly (readonly number[])[] }>>; // [label][token]
+}
+
+export interface Explanation {
+  readonly image: RgbImage;
+  readonly words: readonly string[];
+  readonly boxes: readonly (readonly number[])[]; // x1 y1 x2 y2 in pixels
+  readonly places: readonly ExplainedPlace[];
+}
+
+/** What a trained model's plugins show of one question. @throws EspalierError when none of them shows anything. */
+export async function explanationOf({ task, model, adapted, tokens, directory }: OpenedModel, bytes: Uint8Array, file: string, question: string): Promise<Explanation> {
+  if (task.features === 'file') throw new EspalierError(`${directory} was trained on extracted features, which cannot be made from an image here. Explain a model that was trained with --features grid or components.`);
+  if (!adapted.plan.readouts.length) throw new EspalierError(`${directory}: none of its plugins shows anything (${adapted.plugins.map((p) => p.instance).join(', ') || 'it has none'}). Plugins with readouts do, such as gift.`);
+  const image = decodeImage(bytes, file);
+  const regions = featuriserFrom(task.features).regions(image);
+  const record: VqaRecord = { id: file, image: file, question, scores: [], answerType: 'unlabelled', questionType: 'unlabelled' };
+  const data = { answers: task.answers, featureSize: model.featureSize, regions: () => Promise.resolve(regions) };
+  for await (const batch of batches([record], { data, tokenizer: tokens, batchSize: 1 })) {
+    const inputs = model.inputs(batch);
+    try {
+      const ids = [...batch.questions.filter((id) => id > 0)];
+      return { image, words: ids.map((id) => tokens.pieces[id] ?? '?'), boxes: boxesOf(regions), places: placed(await readings(adapted, inputs), model.places(batch), ids.length, regions.boxes.length / 4) };
+    } finally {
+      tf.dispose(tensorsIn(inputs));
+    }
+  }
+  throw new EspalierError(`${question}: no batch came of the question`);
+}
+
+const boxesOf = ({ boxes }: Regions) => Array.from({ length: boxes.length / 4 }, (_, r) => Array.from(boxes.subarray(4 * r, 4 * r + 4)));
+
+type Places = ReturnType<OpenedModel['model']['places']>;
+
+/** Readings by place, cut to the words and regions that are there. */
+function placed(found: readonly Reading[], places: Places, words: number, regions: number): ExplainedPlace[] {
+  const all = new Map<string, ExplainedPlace & { variants: Record<string, { words: number[][]; regions: number[][] }> }>();
+  for (const { instance, path, stream, labels, variant, shape, values } of found) {
+    const key = `${instance} ${path}`;
+    const place = all.get(key) ?? { instance, path, stream, labels, variants: {} };
+    all.set(key, place);
+    const count = shape.at(-1)!;
+    const scores = (at: Places['words'], tokens: number) =>
+      labels.map((_, m) => (stream === at.stream ? Array.from({ length: tokens }, (_, t) => values[(at.from + t) * count + m]!) : []));
+    place.variants[variant] = { words: scores(places.words, words), regions: scores(places.regions, regions) };
+  }
+  return [...all.values()];
+}
+
+/** The pictures of a place: a row per variant, a column per label; undefined where it has no regions. */
+export function pictureOf({ image, boxes }: Explanation, place: ExplainedPlace): RgbImage | undefined {
+  const variants = Object.values(place.variants).filter(({ regions }) => regions.some((scores) => scores.length));
+  if (!variants.length) return undefined;
+  const by = Math.max(1, Math.floor(128 / Math.max(image.width, image.height)));
+  const flat = boxes.flat();
+  return sheet(variants.map(({ regions }) => regions.map((scores) => enlarged(overlay(image, normalised(paint(scores, flat, image))), by))));
+}
