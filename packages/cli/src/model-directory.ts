@@ -36,6 +36,7 @@ export interface OpenedModel {
   readonly kind: Backbone;
   readonly model: VqaModel<unknown>;
   readonly tokens: WordPiece;
+  readonly vocabulary: string; // text of the vocabulary file
   readonly adapted: Adapted<unknown>;
   dispose(): void;
 }
@@ -67,7 +68,7 @@ export async function openModel(directory: string, { weights, container = compos
     const adapted = await inDirectory(directory, () => load(model, store, { resolve: restorerOf(container) }));
     return {
       directory, manifest, task: parsed.data, kind, model, adapted,
-      tokens: wordPiece(vocabulary.text, vocabulary.file),
+      tokens: wordPiece(vocabulary.text, vocabulary.file), vocabulary: vocabulary.text,
       dispose: () => {
         adapted.dispose();
         disposeModel(model.scope);

@@ -7,6 +7,7 @@ import { evalCommand } from './commands/eval.ts';
 import { explain } from './commands/explain.ts';
 import { forward } from './commands/forward.ts';
 import { inspect } from './commands/inspect.ts';
+import { merge } from './commands/merge.ts';
 import { native } from './commands/native.ts';
 import { predict } from './commands/predict.ts';
 import { train } from './commands/train.ts';
@@ -25,13 +26,14 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     .version(cliVersion(), '--version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => to.out(text), writeErr: (text) => to.err(text) })
-    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, explain, inspect, forward, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
+    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, explain, inspect, forward, merge, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
   add(program, train, to);
   add(program, evalCommand, to);
   add(program, predict, to);
   add(program, explain, to);
   add(program, inspect, to);
   add(program, forward, to);
+  add(program, merge, to);
   add(program, convert, to);
   add(program, native, to);
   try {

@@ -79,7 +79,14 @@ export const ExplainSettings = z.strictObject({
   image: option(text, 'PNG or JPEG', 'FILE'),
   question: option(text, 'what is asked about it', 'TEXT'),
   out: option(text, 'directory for pictures and numbers', 'DIR'),
-  weights: moved, backend, threads, json,
+  weights: moved, offline, backend, threads, json,
+});
+
+/** Options of `espalier merge`. */
+export const MergeSettings = z.strictObject({
+  config, model,
+  to: option(text, 'file ending in .safetensors, or in .bin, .pth, .pt or .model for a zip of torch.save; else a directory, with configuration, answers and vocabulary', 'PATH'),
+  weights: moved, offline, backend, threads, json,
 });
 
 /** Options of `espalier inspect`. */

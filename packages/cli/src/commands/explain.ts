@@ -17,12 +17,12 @@ export const explain = command({
   says: 'Show what a model\'s plugins see in an image and a question: pictures and numbers, with the plugins in force and without',
   examples: [`espalier explain --model out/gift --image scene.png --question 'what color is the circle?' --out out/explained`],
   settings: ExplainSettings,
-  run: async ({ model: directory, weights, backend, threads, image, question, out, json }, to) => {
+  run: async ({ model: directory, weights, offline, backend, threads, image, question, out, json }, to) => {
     await selectBackend(backend, { threads });
     const bytes = await readFile(image).catch((e: unknown) => {
       throw new EspalierError(`--image ${image} cannot be read (${reasonOf(e)})`);
     });
-    const opened = await openModel(directory, { weights });
+    const opened = await openModel(directory, { weights, offline, note: (text) => to.err(`${text}\n`), signal: to.signal });
     try {
       const explanation = await explanationOf(opened, bytes, image, question);
       const { words, boxes, places } = explanation;
@@ -43,6 +43,9 @@ export const explain = command({
   },
 });
 
+/** Labels that the table shows; explanation.json has all. */
+const MOST = 16;
+
 /** For every place the word that each label scores highest, with the plugins in force. */
 function table(places: readonly ExplainedPlace[], words: readonly string[]): string {
   const rows = places.flatMap(({ instance, path, labels, variants }) => {
@@ -51,7 +54,7 @@ function table(places: readonly ExplainedPlace[], words: readonly string[]): str
       const scores = first?.words[m] ?? [];
       return scores.length ? words[scores.indexOf(Math.max(...scores))]! : '';
     });
-    return best.some(Boolean) ? [[instance, path, best.join(' ')]] : [];
+    return best.some(Boolean) ? [[instance, path, best.length > MOST ? `${best.slice(0, MOST).join(' ')} ...` : best.join(' ')]] : [];
   });
   return rows.length ? columns([['plugin', 'place', 'the word that each label scores highest'], ...rows]) : '';
 }
