@@ -1,6 +1,7 @@
 import { adapt, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
-import { clusterMaps, gift, minMax, paintBoxes, type Box, type ClusterMap } from '@espalier/gift';
+import { paintRegions, spreadOut } from '@espalier/data';
+import { clusterMaps, gift, type ClusterMap } from '@espalier/gift';
 import { lora } from '@espalier/lora';
 import { adamW, fit } from '@espalier/train';
 import { tune } from '@espalier/tune';
@@ -41,9 +42,9 @@ function show(map: ClusterMap, { boxes, regionCounts, imageSizes }: VqaExamples)
   const m = map.after[0]!.reduce((best, scores, i, all) => (spread(scores) > spread(all[best]!) ? i : best), 0);
   const [width, height] = [20, 10]; // characters
   const [x, y] = [width / imageSizes[0]!, height / imageSizes[1]!];
-  const scaled = Array.from({ length: regions }, (_, i): Box => [boxes[4 * i]! * x, boxes[4 * i + 1]! * y, boxes[4 * i + 2]! * x, boxes[4 * i + 3]! * y]);
-  const drawn = [map.pretrained, map.before, map.after].map((scores) => minMax(paintBoxes(scores[0]![m]!.slice(0, regions), scaled, { width, height })));
+  const scaled = boxes.slice(0, 4 * regions).map((z, i) => z * (i % 2 ? y : x));
+  const drawn = [map.pretrained, map.before, map.after].map((scores) => spreadOut(paintRegions(scores[0]![m]!.slice(0, regions), scaled, { width, height })));
   console.log(`  ${map.site}, cluster ${m} on a picture: pretrained, before the update, after it`);
   for (let row = 0; row < height; row++)
-    console.log(`  ${drawn.map((map) => Array.from(map.slice(row * width, (row + 1) * width), (s) => ' .:-=+*#%@'[Math.round(9 * s)]).join('')).join('  |  ')}`);
+    console.log(`  ${drawn.map((map) => Array.from(map.slice(row * width, (row + 1) * width), (s) => (s >= 0.5 ? ' .:-=+*#%@'[Math.round(9 * s)] : ' ')).join('')).join('  |  ')}`);
 }

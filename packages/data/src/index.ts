@@ -22,6 +22,7 @@ export { questionIdOf, writeSubmission, type SubmissionFormat } from './submissi
 export { indexObj36, indexRegionTsv, readBottomUp, readObj36, type Obj36Index, type RegionTsvIndex } from './region-tsv.ts';
 export type { RegionRow } from './tsv-fields.ts';
 export type { Obj36Row } from './obj36-row.ts';
+export { enlarged, overlay, paintRegions, sheet, spreadOut } from './overlay.ts';
 export { openData } from './open-data.ts';
 export type { OpenOptions } from './open-options.ts';
 export { convertedAnswer, readPretrainingAnswers, rowsFromPretraining } from './pretraining-answers.ts';

@@ -4,7 +4,6 @@ import { adapter, disposeInputs, jitter, tinyInputs, tinyOneStream, tinyTwoStrea
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { clusterMaps, type Scores } from './cluster-maps.ts';
 import { gift } from './gift.ts';
-import { minMax, paintBoxes } from './paint.ts';
 
 let one: TinyModel;
 let two: TinyModel;
@@ -92,30 +91,5 @@ describe('T11: cluster maps', () => {
     await toLeakNothing(() => clusterMaps(adapted, inputs, { instance: 'gift#a' }));
     await toRefuse(() => clusterMaps(adapted, inputs), EspalierError, "no gift 'gift' here", 'gift#a');
     await toRefuse(() => clusterMaps(adapted, inputs, { instance: 'adapter' }), EspalierError, "no gift 'adapter'");
-  });
-});
-
-describe('minMax', () => {
-  it('spreads over [0, 1] and clears what is below the threshold', () => {
-    expect([...minMax([1, 3, 5, NaN])]).toEqual([0, 0.5, 1, 0]);
-    expect([...minMax([1, 2, 5], { threshold: 0 })]).toEqual([0, 0.25, 1]);
-  });
-
-  it('of a constant map is zero: nothing is divided by zero', () => {
-    expect([...minMax([2, 2, 2])]).toEqual([0, 0, 0]);
-    expect([...minMax([])]).toEqual([]);
-    expect([...minMax([NaN, NaN])]).toEqual([0, 0]);
-  });
-});
-
-describe('paintBoxes', () => {
-  it('gives each pixel the mean of the boxes over its centre', () => {
-    const painted = paintBoxes([1, 3], [[0, 0, 2, 1], [1, 0, 4, 3.4]], { width: 3, height: 4 });
-    expect([...painted]).toEqual([1, 2, 3, NaN, 3, 3, NaN, 3, 3, NaN, NaN, NaN]);
-    expect([...paintBoxes([1], [[-5, -5, 1, 1]], { width: 1, height: 2 })]).toEqual([1, NaN]);
-  });
-
-  it('needs a score per box', () => {
-    expect(() => paintBoxes([1], [], { width: 1, height: 1 })).toThrow('1 scores for 0 boxes');
   });
 });

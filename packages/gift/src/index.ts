@@ -1,4 +1,3 @@
 export { clusterMaps, type ClusterMap, type ClusterMapOptions, type Scores } from './cluster-maps.ts';
 export { gift } from './gift.ts';
-export { minMax, paintBoxes, type Box, type Picture } from './paint.ts';
 export { unmerge, type UnmergeOptions } from './unmerge.ts';

@@ -1,8 +1,7 @@
 import { EspalierError, readings, tensorsIn, type Reading } from '@espalier/core';
-import { batches, decodeImage, featuriserFrom, type Regions, type RgbImage, type VqaRecord } from '@espalier/data';
+import { batches, decodeImage, enlarged, featuriserFrom, overlay, paintRegions, sheet, spreadOut, type Regions, type RgbImage, type VqaRecord } from '@espalier/data';
 import * as tf from '@tensorflow/tfjs';
 import type { OpenedModel } from '../model-directory.ts';
-import { enlarged, normalised, overlay, paint, sheet } from './overlay.ts';
 
 /** What one plugin shows at one place: a score per label for every word and region, with the plugins in force and without. */
 export interface ExplainedPlace {
@@ -65,5 +64,5 @@ export function pictureOf({ image, boxes }: Explanation, place: ExplainedPlace):
   if (!variants.length) return undefined;
   const by = Math.max(1, Math.floor(128 / Math.max(image.width, image.height)));
   const flat = boxes.flat();
-  return sheet(variants.map(({ regions }) => regions.map((scores) => enlarged(overlay(image, normalised(paint(scores, flat, image))), by))));
+  return sheet(variants.map(({ regions }) => regions.map((scores) => enlarged(overlay(image, spreadOut(paintRegions(scores, flat, image))), by))));
 }

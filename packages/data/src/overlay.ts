@@ -1,29 +1,32 @@
-import type { RgbImage } from '@espalier/data';
 import { interpolateTurbo } from 'd3-scale-chromatic';
+import { DataError } from './errors.ts';
+import type { RgbImage } from './image.ts';
 
-/** A score per region, painted: a pixel's value is the mean over the boxes that cover it; NaN where none does. [height * width]. */
-export function paint(scores: ArrayLike<number>, boxes: ArrayLike<number>, { width, height }: { readonly width: number; readonly height: number }): Float64Array {
+/**
+ * A score per pixel from a score per region: the mean over the boxes that cover the pixel's centre, NaN where none does.
+ * Row by row, [height * width]; boxes [R, 4] x1 y1 x2 y2 in pixels. @throws DataError when there is not one score per box.
+ */
+export function paintRegions(scores: ArrayLike<number>, boxes: ArrayLike<number>, { width, height }: { readonly width: number; readonly height: number }): Float64Array {
+  if (boxes.length !== 4 * scores.length) throw new DataError(`paintRegions: ${scores.length} scores for ${boxes.length / 4} boxes`);
   const sum = new Float64Array(width * height);
-  const count = new Uint16Array(width * height);
+  const count = new Uint32Array(width * height);
   for (let r = 0; r < scores.length; r++) {
-    // A pixel belongs to a box when its centre lies in it.
     const [x1, y1, x2, y2] = [0, 1, 2, 3].map((i) => boxes[4 * r + i]!) as [number, number, number, number];
-    const [left, right] = [Math.max(0, Math.ceil(x1 - 0.5)), Math.min(width - 1, Math.floor(x2 - 0.5))];
-    const [top, bottom] = [Math.max(0, Math.ceil(y1 - 0.5)), Math.min(height - 1, Math.floor(y2 - 0.5))];
-    for (let y = top; y <= bottom; y++)
-      for (let x = left; x <= right; x++) {
+    const [left, top] = [Math.max(0, Math.ceil(x1 - 0.5)), Math.max(0, Math.ceil(y1 - 0.5))];
+    for (let y = top; y < height && y + 0.5 < y2; y++)
+      for (let x = left; x < width && x + 0.5 < x2; x++) {
         sum[y * width + x]! += scores[r]!;
         count[y * width + x]!++;
       }
   }
-  return sum.map((s, i) => (count[i] ? s / count[i]! : NaN));
+  return sum.map((s, i) => s / count[i]!);
 }
 
-/** To [0, 1] between the least and the largest that are numbers; all 0 where they are one number. */
-export function normalised(values: Float64Array): Float64Array {
+/** (v - min) / (max - min) over what is a number; a constant map is 0 throughout, what is no number stays so. */
+export function spreadOut(values: ArrayLike<number>): Float64Array {
   let [low, high] = [Infinity, -Infinity];
-  for (const x of values) if (!Number.isNaN(x)) [low, high] = [Math.min(low, x), Math.max(high, x)];
-  return values.map((x) => (Number.isNaN(x) ? NaN : high > low ? (x - low) / (high - low) : 0));
+  for (const x of Array.from(values)) if (!Number.isNaN(x)) [low, high] = [Math.min(low, x), Math.max(high, x)];
+  return Float64Array.from(values, (x) => (Number.isNaN(x) ? NaN : high > low ? (x - low) / (high - low) : 0));
 }
 
 /** Lays values in [0, 1] over an image: those of at least `threshold` in the colours of Turbo, `alpha` of 1 opaque; others leave it, a little darker. */
