@@ -7,7 +7,7 @@ import { selectBackend } from '@espalier/core/backend';
 import { wordPiece } from '@espalier/data';
 import { adamW, biasesAndNorms, fit, schedule, type Metrics } from '@espalier/train';
 import { tune } from '@espalier/tune';
-import { backbone, backbones, initialised, toCheckpoint, type VqaModel } from '@espalier/vl-models';
+import { backbone, initialised, toCheckpoint, type VqaModel } from '@espalier/vl-models';
 import { pretrainingLoss, pretrainingModel, type PretrainingInputs } from './pretraining/model.ts';
 import { pretrainingInputs, sceneBatches, type CaptionedScenes, type SceneBatches } from './pretraining/scenes.ts';
 import { demoVocabulary } from './pretraining/vocabulary.ts';
@@ -38,7 +38,7 @@ const [steps, rate, deviation, seed] = [values.steps, values.rate, values.deviat
 }) as [number, number, number, number];
 
 const engine = await selectBackend(values.backend);
-for (const name of values.backbone === undefined ? backbones.keys() : [backbone(values.backbone).name]) await pretrain(name);
+for (const name of values.backbone === undefined ? ['lxmert', 'vl-bert'] : [backbone(values.backbone).name]) await pretrain(name);
 
 async function pretrain(name: string): Promise<void> {
   const vocabulary = demoVocabulary();

@@ -2,8 +2,8 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { spawnEspalier, type JsonLine } from '@espalier/cli';
-import { backbones } from '@espalier/vl-models';
+import { spawnEspalier } from '@espalier/cli';
+import { inTurn, thinned } from './runs.ts';
 import { DATA, methods, readPredictions, resultOf, type Method } from './start/methods.ts';
 import { pictures } from './start/pictures.ts';
 import { tableOf } from './start/table.ts';
@@ -15,7 +15,7 @@ import { tableOf } from './start/table.ts';
  *   npm start -- --both    LXMERT and VL-BERT
  */
 const { values } = parseArgs({ options: { both: { type: 'boolean', default: false }, backbone: { type: 'string', default: 'lxmert' }, out: { type: 'string', default: join('out', 'start') } } });
-const names = values.both ? [...backbones.keys()] : [values.backbone];
+const names = values.both ? ['lxmert', 'vl-bert'] : [values.backbone];
 const jobs = names.flatMap((backbone) => methods.map((method) => ({ backbone, method, out: join(values.out, `${backbone}-${method.key}`) })));
 const started = performance.now();
 await rm(values.out, { recursive: true, force: true });
@@ -55,26 +55,4 @@ function argumentsOf(backbone: string, method: Method): string[] {
     '--limit-train', '2000', '--limit-eval', '400', '--epochs', '3', '--batch-size', '16', '--seed', '0',
     '--threads', String(threads), ...method.args,
   ];
-}
-
-/** Runs at most `width` jobs at a time; results in the order of the jobs. */
-async function inTurn<J, R>(all: readonly J[], width: number, run: (job: J) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  const queue = all.map((job, i) => ({ job, i })).reverse();
-  const worker = async () => {
-    for (let next = queue.pop(); next; next = queue.pop()) results[next.i] = await run(next.job);
-  };
-  await Promise.all(Array.from({ length: width }, worker));
-  return results;
-}
-
-/** A line for an event, at most one in five seconds. */
-function thinned(print: (text: string) => void) {
-  let shown = -Infinity;
-  return (line: JsonLine) => {
-    if (line.type !== 'step' || performance.now() - shown < 5000) return;
-    shown = performance.now();
-    const number = (key: string) => Number(line[key]);
-    print(`step ${number('step')}  loss ${number('loss').toFixed(3)}  ${number('samplesPerSecond').toFixed(0)} questions/s  ${Math.ceil(number('eta'))} s left`);
-  };
 }
