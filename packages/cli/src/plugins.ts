@@ -1,6 +1,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import type { Plugin, PluginFactory } from '@espalier/core';
 import { lora } from '@espalier/lora';
+import { spottune } from '@espalier/spottune';
 import { composition, pluginOf, registerPlugin } from '@espalier/train';
 import { tune } from '@espalier/tune';
 import { pluginSpecs, type PluginEntry } from './plugin-spec.ts';
@@ -13,6 +14,7 @@ export type Container = ReturnType<typeof composition>;
 export function compositionRoot(): Container {
   const container = composition();
   registerPlugin(container, lora);
+  registerPlugin(container, spottune);
   registerPlugin(container, tune);
   return container;
 }
