@@ -4,7 +4,7 @@ import { random } from '@espalier/core';
 import { toBeAllClose, useCpu } from '@espalier/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { mostWanted } from './decide.ts';
+import { mostWanted } from './choice.ts';
 import { gateSlope, hardGate, marginOf, type Estimator } from './estimators.ts';
 import { logOdds } from './policy.ts';
 import { temperatureAt } from './temperature.ts';

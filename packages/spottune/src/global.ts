@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { primal, type Hook, type Host, type ModelWeight, type ParameterPoint, type Step } from '@espalier/core';
 import { addPenalties, multipliers } from './budget-hook.ts';
+import { independentGates } from './choice.ts';
 import { gatedWeights, tuned } from './copies.ts';
 import { commonNoise } from './decide.ts';
 import { hardGate, marginOf, type Draw } from './estimators.ts';
@@ -17,7 +18,7 @@ import { gateCount, gateShares, type Unit } from './units.ts';
 export function global(host: Host, units: readonly Unit[], settings: Settings): Hook[] {
   if (settings.policy.kind !== 'global') return [];
   const gates = gateCount(units);
-  const { logits } = globalPolicy(host, settings.policy.prior, gates);
+  const { logits } = globalPolicy(host, independentGates(gates).start(settings.policy.prior));
   const own = multipliers(host, settings.budgets);
   const draw = (step: Step): Draw => drawn(step, logits, gates, settings);
   const gateOf = ({ first, width }: Unit, step: Step) => {
@@ -46,7 +47,7 @@ export function global(host: Host, units: readonly Unit[], settings: Settings): 
 /** Log-odds, noise and gates of one step: [D]. */
 function drawn(step: Step, logits: ParameterPoint, gates: number, { evaluation, temperature }: Settings): Draw {
   const margin = marginOf(tf.reshape(primal(step.read(logits)), [gates, 2]));
-  const noise = step.training || evaluation === 'sample' ? commonNoise(step, `${logits.instance}/gates`, gates) : tf.zeros([gates]);
+  const noise = step.training || evaluation === 'sample' ? marginOf(tf.reshape(commonNoise(step, `${logits.instance}/gates`, 2 * gates), [gates, 2])) : tf.zeros([gates]);
   const gate = tf.cast(tf.greater(tf.add(margin, noise), 0), 'float32');
   return { margin, noise, gate, temperature: temperatureAt(temperature, step.shared.step) };
 }

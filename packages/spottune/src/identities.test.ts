@@ -53,7 +53,7 @@ const stirred = (adapted: Adapted<TinyInputs>, keep: (path: string) => boolean =
 const notPolicy = (path: string) => !path.includes('/policy.');
 
 describe('all gates closed', () => {
-  it.each(KINDS)('%s is the pretrained model bit for bit and reads no tuned tensor', async (strategy) => {
+  it.each([...KINDS, 'spottune_prefix' as const])('%s is the pretrained model bit for bit and reads no tuned tensor', async (strategy) => {
     for (const [name, model] of each()) {
       const base = await outputOf(put(model, []));
       const adapted = stirred(put(model, [spottune({ strategy, policy: sure(CLOSED) })]), notPolicy);
@@ -85,7 +85,7 @@ const share = (from: Adapted<TinyInputs>, to: Adapted<TinyInputs>) => {
 };
 
 describe('all gates open', () => {
-  it.each(KINDS)('%s is ordinary fine-tuning bit for bit, gradients and dropout included', async (strategy) => {
+  it.each([...KINDS, 'spottune_prefix' as const])('%s is ordinary fine-tuning bit for bit, gradients and dropout included', async (strategy) => {
     for (const [name, model] of each()) {
       const standard = stirred(put(model, [spottune({ strategy: 'standard' })]));
       const adapted = share(standard, put(model, [spottune({ strategy, policy: sure(OPEN) })]));
@@ -156,7 +156,7 @@ describe('skipping and replacing', () => {
 });
 
 describe('executors', () => {
-  it.each([...KINDS, 'blockdrop', 'blockreplace'])('%s grouped is dense, for any batch', async (strategy) => {
+  it.each([...KINDS, 'blockdrop', 'blockreplace', 'spottune_prefix'])('%s grouped is dense, for any batch', async (strategy) => {
     for (const [name, model] of each()) {
       const dense = stirred(put(model, [spottune({ strategy, policy: undecided, executor: 'dense' })]));
       const grouped = share(dense, put(model, [spottune({ strategy, policy: undecided })]));
@@ -169,7 +169,7 @@ describe('executors', () => {
     }
   });
 
-  it.each([...KINDS, 'blockdrop', 'blockreplace'])('%s has the gradients of the dense run in the grouped one', async (strategy) => {
+  it.each([...KINDS, 'blockdrop', 'blockreplace', 'spottune_prefix'])('%s has the gradients of the dense run in the grouped one', async (strategy) => {
     for (const [name, model] of each()) {
       const budget = { kind: 'target', rate: 0.2, by: 'macs' } as const;
       const dense = stirred(put(model, [spottune({ strategy, policy: undecided, executor: 'dense', budget })]));

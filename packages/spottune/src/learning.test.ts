@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, evaluate, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Plugin, type Streams } from '@espalier/core';
 import {
-  disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
+  adapter, disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
   type TinyInputs, type TinyModel,
 } from '@espalier/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -74,8 +74,77 @@ describe('policies', () => {
   });
 });
 
+describe('gradients of policies', () => {
+  const nothing = (y: tf.Tensor): tf.Scalar => tf.tidy(() => tf.mul(0, tf.sum(y)));
+
+  it.each<Given>([
+    { policy: { kind: 'trunk', hidden: 6 } }, { policy: { kind: 'independent' } }, { policy: { kind: 'global', mixAt: 'output' } }, { strategy: 'global' },
+    { strategy: 'spottune_prefix', policy: { kind: 'trunk', hidden: 6 } }, { strategy: 'spottune', policy: { kind: 'trunk', hidden: 6, from: 1 } },
+  ])('%j: of a penalty on probabilities they are its derivative', async (given) => {
+    for (const model of [one, two]) {
+      const adapted = routed({ ...given, budget: [{ kind: 'target', rate: 0.1, by: 'macs', weight: 5 }, { kind: 'log-fraction', on: 'probabilities' }] }, model);
+      jitter(adapted);
+      const step = { seed: 2, step: 5 };
+      const lossOf = async () => {
+        const learned = await adapted.learn(inputs, nothing, step);
+        const loss = learned.loss.dataSync()[0]!;
+        learned.dispose();
+        return loss;
+      };
+      const learned = await adapted.learn(inputs, nothing, step);
+      for (const { path, variable } of adapted.trainable.filter((p) => p.group === 'policy')) {
+        const g = learned.gradients.get(path)?.dataSync<'float32'>().slice();
+        if (!g || g.every((x) => x === 0)) continue; // rows of tables that no sample reads
+        const length = Math.hypot(...g);
+        const start = variable.dataSync<'float32'>().slice();
+        const at = async (by: number) => {
+          tf.tidy(() => variable.assign(tf.tensor(start.map((x, i) => x + (by * g[i]!) / length), variable.shape)));
+          return lossOf();
+        };
+        const difference = ((await at(0.01)) - (await at(-0.01))) / 0.02; // along the gradient: its length
+        await at(0);
+        expect(Math.abs(difference - length), `${path}: ${difference} for ${length}`).toBeLessThan(0.01 * length + 3e-4);
+      }
+      learned.dispose();
+    }
+  });
+
+  it('of the task they go through the hard gate: <dL/dy, T - F> slope, as the dense run differentiates it', async () => {
+    const given = { policy: { kind: 'global', mixAt: 'output' } as const, temperature: 0.8 };
+    const adapted = routed(given);
+    jitter(adapted);
+    const learned = await adapted.learn(inputs, tinyLoss, { seed: 6 });
+    const found = learned.gradients.get('spottune/policy.logits')!.dataSync();
+    learned.dispose();
+    // Both logits of a pair move the margin alone.
+    expect(found[0]).toBeCloseTo(-found[1]!, 6);
+    expect(found[2]).toBeCloseTo(-found[3]!, 6);
+    expect(Math.hypot(...found)).toBeGreaterThan(0);
+  });
+});
+
+describe('what is trained', () => {
+  it('is what is gated, and all outside of blocks and head if told: those have no frozen twin', async () => {
+    const [frozen, free] = [routed({}), routed({ freezeEmbeddings: false, policy: { kind: 'trunk', prior: 1e-6 } })];
+    const outside = (adapted: Adapted<TinyInputs>) => [...adapted.parameters.keys()].filter((p) => !/spottune\/(joint\.\d|policy)\b/.test(p));
+    expect(outside(frozen)).toEqual([]);
+    expect(outside(free)).toContain('spottune/joint.embed.words.table');
+    expect(outside(free)).toContain('spottune/head.pooler.kernel');
+    expect(outside(free).some((p) => /head\.(up|down|norm)/.test(p))).toBe(false);
+    const gradients = await gradientsOf(free, inputs); // all gates are closed
+    for (const path of outside(free)) expect(gradients.get(path)?.some((g) => g !== 0), path).toBe(true);
+    expect([...gradients.keys()].filter((p) => p.startsWith('spottune/joint.0'))).toEqual([]); // a unit that no sample took is not moved, nor does it decay
+  });
+
+  it('is nothing of an instance that is attached as frozen', async () => {
+    const adapted = put(one, [spottune({ policy: { kind: 'trunk', prior: 0.9 } }, { trainable: false }), adapter()]);
+    const gradients = await gradientsOf(adapted, inputs);
+    expect([...gradients.keys()].filter((p) => !p.startsWith('adapter/'))).toEqual([]);
+  });
+});
+
 describe('budgets while training', () => {
-  it.each<z.input<typeof BudgetSchema>>([{ kind: 'target', rate: 0.2, weight: 10 }, { kind: 'lagrangian', rate: 0.2, penalty: 10 }, { kind: 'hinge', rate: 0.2, weight: 3, by: 'macs' }, { kind: 'k', k: 0, weight: 0.3, on: 'probabilities' }])('%j brings usage down', async (budget) => {
+  it.each<z.input<typeof BudgetSchema>>([{ kind: 'target', rate: 0.2, weight: 10 }, { kind: 'lagrangian', rate: 0.2, penalty: 10 }, { kind: 'hinge', rate: 0.2, weight: 3, by: 'macs' }, { kind: 'k', k: 0, weight: 0.5, on: 'probabilities' }])('%j brings usage down', async (budget) => {
     for (const given of [{ strategy: 'spottune' as const, policy: { kind: 'trunk', hidden: 6, prior: 0.8 } as const }, { strategy: 'global' as const }]) {
       const adapted = routed({ ...given, estimator: 'reinmax', budget });
       const rate = async () => sum((await decisionsOf(adapted, inputs)).probabilities) / gatesOf(adapted).length / 3;
@@ -231,6 +300,8 @@ describe('bad options', () => {
     [{ strategy: 'global', budget: { kind: 'capacity', share: 0.5 } }, 'same for all'],
     [{ budget: { kind: 'target', rate: 2 } }, 'budget'],
     [{ temperature: 0 }, 'temperature'],
+    [{ strategy: 'spottune_prefix', estimator: 'reinmax' }, "'st-gumbel' and 'score'"],
+    [{ strategy: 'spottune_prefix', budget: { kind: 'capacity', share: 0.5 } }, 'use a target'],
   ])('%j is refused: %s', async (given, words) => {
     await toRefuse(() => spottune.from(given), OptionsError, "'spottune'", words);
   });

@@ -62,17 +62,19 @@ const shape = z.strictObject({
 /** Options of `spottune`. Contradictions are refused with the way out of them. */
 export const options = shape.superRefine((given, context) => {
   const refuse = (path: keyof z.infer<typeof shape>, message: string) => context.addIssue({ code: 'custom', path: [path], message });
-  const { decides, off } = strategyOf(given.strategy);
+  const { decides, off, oneDecision } = strategyOf(given.strategy);
   const { policy } = given;
   if (decides !== undefined && policy !== undefined && policy.kind !== decides) refuse('policy', `strategy '${given.strategy}' decides by itself: drop policy, or name what is gated (spottune_block, spottune_res, spottune)`);
   if ((decides === 'last_k') !== (given.last !== undefined)) refuse('last', "strategy 'last_k' and option last belong together: { strategy: 'last_k', last: 4 }");
   if ((decides === 'specific_k') !== (given.blocks !== undefined)) refuse('blocks', "strategy 'specific_k' and option blocks belong together: { strategy: 'specific_k', blocks: [2, 3] }");
   const mixed = policyOf(given).kind === 'global' && mixesWeights(given);
   if (given.estimator === 'score' && mixed) refuse('estimator', "gates inside weights have no score function estimate: use another estimator, or policy: { kind: 'global', mixAt: 'output' }");
-  if (policy?.kind === 'global' && policy.mixAt === 'weight' && (!given.copies || off !== 'frozen'))
-    refuse('policy', "mixAt 'weight' mixes copies of weights with the pretrained ones: it needs copies and a strategy whose closed gates are frozen. Use mixAt: 'output'");
+  if (policy?.kind === 'global' && policy.mixAt === 'weight' && (!given.copies || off !== 'frozen' || oneDecision))
+    refuse('policy', "mixAt 'weight' mixes copies of weights with the pretrained ones: it needs copies and a strategy of independent gates that are frozen where closed. Use mixAt: 'output'");
   const budgets = given.budget === undefined ? [] : isList(given.budget) ? given.budget : [given.budget];
   if (budgets.length && !learns(policyOf(given).kind)) refuse('budget', 'nothing learns to keep it: decisions are fixed here. Drop it, or choose a policy of kind trunk, independent or global');
+  if (oneDecision && budgets.some((b) => b.kind === 'capacity')) refuse('budget', 'a capacity opens gates one by one, and this strategy opens all from one on: use a target');
+  if (oneDecision && (given.estimator === 'gumbel-rao' || given.estimator === 'reinmax')) refuse('estimator', "one decision among many has the estimators 'st-gumbel' and 'score'");
   if (budgets.some((b) => b.kind === 'capacity') && policyOf(given).kind === 'global') refuse('budget', 'a capacity chooses among samples, and a global decision is the same for all');
 });
 
@@ -93,7 +95,7 @@ export const learns = (kind: PolicyOptions['kind']): boolean => kind === 'trunk'
 
 /** Whether global gates choose inside weights; otherwise between outputs. */
 export const mixesWeights = ({ strategy, policy, copies }: Pick<Given, 'strategy' | 'policy' | 'copies'>): boolean =>
-  copies && strategyOf(strategy).off === 'frozen' && !(policy?.kind === 'global' && policy.mixAt === 'output');
+  copies && strategyOf(strategy).off === 'frozen' && !strategyOf(strategy).oneDecision && !(policy?.kind === 'global' && policy.mixAt === 'output');
 
 /** Options with every default filled in. */
 export function settingsOf(given: Given) {

@@ -15,9 +15,10 @@ const alone = { test, peers: [] };
 
 testPlugin(spottune, routed, { test, options: { policy: trunk, temperature: 1 }, peers: PEERS.slice(1) });
 testPlugin(spottune, routed, { ...alone, options: { strategy: 'spottune', policy: trunk, temperature: 1 } });
+testPlugin(spottune, routed, { ...alone, options: { strategy: 'spottune_prefix', policy: { ...trunk, prior: 0.99 }, temperature: 1, estimator: 'score' } });
 testPlugin(spottune, routed, { ...alone, options: { strategy: 'spottune_res', policy: { ...trunk, from: 1 }, estimator: 'gumbel-rao', executor: 'dense', budget: { kind: 'target', rate: 0.5, by: 'macs' } } });
 testPlugin(spottune, routed, { ...alone, options: { policy: { kind: 'independent', prior: 0.97 }, estimator: 'reinmax' } });
 testPlugin(spottune, { ...routed, identityAtStart: false }, { ...alone, options: { strategy: 'blockdrop', policy: trunk } });
 testPlugin(spottune, { ...routed, identityAtStart: false }, { ...alone, options: { strategy: 'blockreplace', branchInput: 'sequential', policy: { ...trunk, prior: 0.03 } } });
-testPlugin(spottune, { ...routed, weightsOnly: true }, { ...alone, options: { strategy: 'global', estimator: 'reinmax', budget: { kind: 'lagrangian', rate: 0.25 } } });
+testPlugin(spottune, { ...routed, weightsOnly: true }, { ...alone, options: { strategy: 'global', policy: { kind: 'global', prior: 0.97 }, estimator: 'reinmax', budget: { kind: 'lagrangian', rate: 0.25 } } });
 testPlugin(spottune, { ...routed, weightsOnly: true }, { ...alone, options: { strategy: 'last_k', last: 2 } });

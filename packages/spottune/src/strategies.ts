@@ -7,6 +7,7 @@ export type Off = 'frozen' | 'skip' | 'replace';
 export interface Strategy {
   readonly roles: readonly StageRole[];
   readonly off: Off;
+  readonly oneDecision?: boolean; // which gate is the first open one, instead of one decision per gate
   readonly decides?: 'standard' | 'frozen' | 'last_k' | 'specific_k' | 'random' | 'global';
 }
 
@@ -18,6 +19,7 @@ export const STRATEGIES = {
   spottune_block: { roles: BLOCKS, off: 'frozen' },
   spottune: { roles: COMPONENTS, off: 'frozen' },
   spottune_res: { roles: SUBLAYERS, off: 'frozen' },
+  spottune_prefix: { roles: BLOCKS, off: 'frozen', oneDecision: true },
   blockdrop: { roles: BLOCKS, off: 'skip' },
   blockreplace: { roles: BLOCKS, off: 'replace' },
   global: { roles: BLOCKS, off: 'frozen', decides: 'global' },
