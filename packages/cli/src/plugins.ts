@@ -2,6 +2,7 @@ import { isAbsolute, resolve } from 'node:path';
 import type { Plugin, PluginFactory } from '@espalier/core';
 import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
+import { spottune } from '@espalier/spottune';
 import { composition, pluginOf, registerPlugin } from '@espalier/train';
 import { tune } from '@espalier/tune';
 import { pluginSpecs, type PluginEntry } from './plugin-spec.ts';
@@ -15,6 +16,7 @@ export function compositionRoot(): Container {
   const container = composition();
   registerPlugin(container, gift);
   registerPlugin(container, lora);
+  registerPlugin(container, spottune);
   registerPlugin(container, tune);
   return container;
 }

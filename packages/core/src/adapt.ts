@@ -10,8 +10,9 @@ import { evaluate } from './ops.ts';
 import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
 import type { Plugin } from './plugin.ts';
-import { weightsOf, type Scope } from './scope.ts';
+import { weightsOf, type Scope, type TensorSource } from './scope.ts';
 import { finish, startStep, type Step, type StepOptions } from './step.ts';
+import type { Streams } from './streams.ts';
 import { tidy } from './tree.ts';
 import { primal, type Value } from './value.ts';
 import { entriesOf, isLinear, materialise, type Params } from './weights.ts';
@@ -24,6 +25,10 @@ export interface Model<I> {
   batch(inputs: I): number;
   /** The task's output, usually logits [B, A]. */
   forward(inputs: I, step: Step): Value;
+  /** Tokens through those blocks that the step's range holds. */
+  encode?(inputs: I, step: Step): Streams;
+  /** A small model of this architecture that gives `outputs` numbers for the same inputs, [B, outputs]; `changes` go over the configuration it chooses. */
+  build?(outputs: number, tensors: TensorSource, changes?: Readonly<Record<string, unknown>>): Model<I>;
 }
 
 /** What one training step gives. Everything in it is the caller's to dispose. */
@@ -65,7 +70,7 @@ export class Adapted<I> {
       for (const plugin of plugins) {
         if (attached.some((a) => a.instance === plugin.instance))
           throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
-        const host = hostOf(plugin, model.scope, seed, ids, parameters, shared);
+        const host = hostOf(plugin, model, seed, ids, parameters, shared);
         const hooks = plugin.attach(host);
         attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance) });
       }
@@ -116,7 +121,7 @@ export class Adapted<I> {
       });
       const { output, losses, observed } = found;
       const all = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
-      addDecisions(all, leaves, found.leafGradients);
+      addDecisions(all, leaves, found.leafGradients, found.task);
       const gradients = new Map([...all].map(([path, g]) => [path, denseGradient(g)]));
       const dispose = () => tf.dispose([found.loss, output, ...losses.values(), ...gradients.values()]);
       return { loss: found.loss, losses, output, gradients, observed, dispose };

@@ -8,6 +8,7 @@ import type { Value } from './value.ts';
 /** What the observing and learning phases of a step give; the arrays are the caller's to dispose. */
 export interface Differentiated {
   readonly loss: tf.Scalar; // the task's and all auxiliary losses
+  readonly task: tf.Scalar; // the same array as losses.get('task')
   readonly losses: ReadonlyMap<string, tf.Tensor>; // 'task' and what plugins added
   readonly output: tf.Tensor;
   readonly gradients: readonly (Gradient | undefined)[]; // of the variables, in their order; undefined where the loss does not reach
@@ -40,13 +41,14 @@ export function differentiate(step: Step, { forward, loss, variables, leaves, pr
       return leaf;
     },
   };
-  const held: { output?: tf.Tensor; losses: Map<string, tf.Tensor> } = { losses: new Map() };
+  const held: { output?: tf.Tensor; task?: tf.Scalar; losses: Map<string, tf.Tensor> } = { losses: new Map() };
   const { value, grads } = tf.engine().gradients(
     () => {
       const output = evaluate(forward());
       held.output = tf.keep(output.clone());
       const task = loss(output);
-      held.losses.set('task', tf.keep(task.clone()));
+      held.task = tf.keep(task.clone());
+      held.losses.set('task', held.task);
       for (const [name, x] of step.shared.losses) held.losses.set(name, tf.keep(x.clone()));
       return [...step.shared.losses.values()].reduce<tf.Scalar>((total, x) => tf.add(total, tf.reshape(x, [])), task);
     },
@@ -69,19 +71,23 @@ export function differentiate(step: Step, { forward, loss, variables, leaves, pr
     gradients[at] = before ? addGradients(before, one) : one;
     if (before) tf.dispose([...gradientTensors(before), ...gradientTensors(one)]);
   });
-  return { loss: value, losses: held.losses, output: held.output!, gradients, leafGradients: found.slice(n, n + m), observed };
+  return { loss: value, task: held.task!, losses: held.losses, output: held.output!, gradients, leafGradients: found.slice(n, n + m), observed };
 }
 
-/** Adds the gradients that decisions hand to the variables behind them; takes what it is given over. */
-export function addDecisions(gradients: Map<string, Gradient>, leaves: readonly Leaf[], leafGradients: readonly (tf.Tensor | undefined)[]): void {
-  leaves.forEach((leaf, i) => {
-    const dy = leafGradients[i];
-    if (!dy) return;
-    for (const [name, g] of Object.entries(tf.tidy(() => leaf.backward(dy)))) {
+/** Adds the gradients that decisions hand to the variables behind them; takes over all it is given but the task's loss. */
+export function addDecisions(gradients: Map<string, Gradient>, leaves: readonly Leaf[], leafGradients: readonly (tf.Tensor | undefined)[], task: tf.Scalar): void {
+  const add = (found: Readonly<Record<string, tf.Tensor>>) => {
+    for (const [name, g] of Object.entries(found)) {
       const before = gradients.get(name);
       gradients.set(name, before ? addGradients(before, g) : g);
       if (before) tf.dispose([...gradientTensors(before), g]);
     }
-    dy.dispose();
+  };
+  leaves.forEach((leaf, i) => {
+    const dy = leafGradients[i];
+    if (dy) add(tf.tidy(() => leaf.backward(dy)));
+    dy?.dispose();
+    const { score } = leaf;
+    if (score) add(tf.tidy(() => score(task)));
   });
 }

@@ -1,23 +1,24 @@
 import * as tf from '@tensorflow/tfjs';
+import type { Model } from './adapt.ts';
 import { EspalierError } from './errors.ts';
 import type { ParameterPoint } from './points.ts';
 import type { Host, Plugin } from './plugin.ts';
 import { random } from './random.ts';
-import type { Scope } from './scope.ts';
 import { select } from './select.ts';
 
 /** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew. */
 export function hostOf(
   plugin: Plugin,
-  scope: Scope,
+  model: Model<unknown>,
   seed: number,
   ids: { next: number },
   parameters: Map<string, ParameterPoint>,
   shared: ReadonlyMap<string, ParameterPoint>,
 ): Host {
-  const { points } = scope;
+  const { points } = model.scope;
   const who = plugin.instance;
   return {
+    model,
     linears: (at) => select(who, 'linear', points.linear, at),
     norms: (at) => select(who, 'norm', points.norm, at),
     embeddings: (at) => select(who, 'embedding', points.embedding, at),

@@ -129,7 +129,9 @@ function lessonOf(results: readonly tf.Tensor[], { names, paths, leaves: reached
   const scalars = next() as tf.Tensor1D; // one number per name
   const gradients = new Map<string, Gradient>();
   for (const [path, shape] of paths) gradients.set(path, shape ? { index: next() as tf.Tensor1D, rows: next() as tf.Tensor2D, shape } : next());
-  addDecisions(gradients, leaves, reached.map((has) => (has ? next() : undefined)));
+  const task = tf.tidy((): tf.Scalar => tf.reshape(tf.slice(scalars, names.indexOf('losses.task'), 1), []));
+  addDecisions(gradients, leaves, reached.map((has) => (has ? next() : undefined)), task);
+  task.dispose();
   return { names, scalars, gradients, dispose: () => tf.dispose([scalars, ...[...gradients.values()].flatMap(gradientTensors)]) };
 }
 

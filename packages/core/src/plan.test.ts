@@ -226,7 +226,7 @@ describe('a host', () => {
 
   it('names variables after the instance and refuses a name twice', () => {
     const parameters = new Map<string, ParameterPoint>();
-    const host = hostOf(factory({}, { as: 'a' }), root, 0, { next: root.size }, parameters, new Map());
+    const host = hostOf(factory({}, { as: 'a' }), { name: 'none', scope: root, batch: () => 0, forward: () => tf.zeros([0]) }, 0, { next: root.size }, parameters, new Map());
     const point = host.variable('x.gain', [2], zeros, 'policy');
     expect(point).toMatchObject({ path: 'p#a/x.gain', instance: 'p#a', group: 'policy', role: 'parameter', id: root.size });
     expect(() => host.variable('x.gain', [2], zeros)).toThrow("'p#a' names the variable 'x.gain' twice");

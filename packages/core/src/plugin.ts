@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
+import type { Model } from './adapt.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
@@ -13,6 +14,8 @@ export const HOOK_API = '1.0';
 
 /** What a plugin is given to attach with. A select that matches nothing throws. Points come in the model's own order. */
 export interface Host {
+  /** The frozen model, for policies: its inputs are those of the step. */
+  readonly model: Model<unknown>;
   linears(at?: Select<LinearRole>): LinearPoint[];
   norms(at?: Select<NormRole>): NormPoint[];
   embeddings(at?: Select<EmbeddingRole>): EmbeddingPoint[];

@@ -20,7 +20,7 @@ export class Prefix {
   /** A block's streams if they are known, or a refusal to compute what belongs to the learning phase. */
   stage(step: Step, point: StagePoint, streams: Streams): Streams | undefined {
     if (step.rows) return undefined;
-    const key = `${point.id}/${variantName(step.variant)}/${step.pass}`;
+    const key = `${point.id}/${variantName(step.variant)}/${step.pass}/${step.training}`;
     const inputs = point.reads.map((name) => streams[name]);
     if (!this.observing) {
       const known = this.blocks.get(key);

@@ -23,6 +23,7 @@ export interface Slot<T> {
 export interface Leaf {
   readonly value: tf.Tensor;
   readonly backward: (dy: tf.Tensor) => Readonly<Record<string, tf.Tensor>>; // gradients by variable name
+  readonly score?: (task: tf.Scalar) => Readonly<Record<string, tf.Tensor>>; // further ones, from the task's loss alone: a score function estimate
 }
 
 /** What one step is keyed by and how it runs. */
@@ -253,11 +254,10 @@ export class Step {
   /** The same step under another view. */
   with(change: View): Step {
     const { rows: outer } = this;
-    const variant = change.variant ?? this.variant;
-    const pass = change.pass ?? this.pass;
+    const { variant = this.variant, pass = this.pass, range = this.state.range } = change;
     const rows = change.rows ? (outer ? change.rows.map((i) => outer[i]!) : change.rows) : outer;
-    const range = change.range ?? this.state.range;
-    return new Step(this.shared, { table: this.shared.plan.table(variant, pass), variant, pass, rows, range });
+    const shared = change.training === undefined ? this.shared : { ...this.shared, training: change.training };
+    return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range });
   }
 
   /** The same step without any plugin, to run a model of one's own inside it: a policy, a teacher. */

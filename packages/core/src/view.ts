@@ -7,6 +7,7 @@ export interface View {
   readonly pass?: number;
   readonly rows?: readonly number[]; // indices into the rows of the surrounding view
   readonly range?: readonly [from: number, to: number]; // only blocks from <= block < to run
+  readonly training?: boolean; // false: as in prediction, without dropout
 }
 
 /** 'adapted', 'pretrained', or the sorted names of a set: equal variants have equal names. */

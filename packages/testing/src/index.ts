@@ -5,5 +5,6 @@ export { distanceOf, toBeAllClose, toBeBitEqual, toDiffer, toLeakNothing, toRefu
 export { adapter, scaler } from './peers.ts';
 export type { Peer, Reasons, Traits } from './scene.ts';
 export { memoryStore } from './store.ts';
+export { crossBlock, transformerBlock, type BlockSizes } from './tiny-blocks.ts';
 export { drawn, tinyOneStream, tinyTwoStream, type TinyModel, type TinyOptions } from './tiny.ts';
 export { gradientsOf, jitter, lossOf, snapshot, tinyLoss, train } from './training.ts';

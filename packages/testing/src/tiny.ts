@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, concat, gelu, random, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Model, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
+import { add, concat, gelu, random, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Model, type Step, type Stream, type Streams, type TensorSource, type Value } from '@espalier/core';
 import { TINY_SIZES, type TinyInputs } from './inputs.ts';
 import { crossBlock, transformerBlock, type BlockSizes } from './tiny-blocks.ts';
 
@@ -49,7 +49,7 @@ export const tinyOneStream = (options: TinyOptions = {}): TinyModel =>
     const blocks = [0, 1].map((i) => transformerBlock(scope.child(String(i), { block: i }), 'joint', sizes));
     const encoder = root.stage('encoder', sequence(...blocks), { streams: ['joint'] });
     const head = answerHead(root, 'joint', sizes.width, answers);
-    return (inputs, step) => head(streamOf(encoder(embed(inputs, step), step), 'joint'), step);
+    return { encode: (inputs, step) => encoder(embed(inputs, step), step), answer: (streams, step) => head(streamOf(streams, 'joint'), step) };
   });
 
 /** LXMERT in small: a text block and a vision block, each over its own stream, then two cross blocks. */
@@ -91,7 +91,10 @@ export const tinyTwoStream = (options: TinyOptions = {}): TinyModel =>
     ];
     const encoder = root.stage('encoder', sequence(...blocks), { streams: both });
     const head = answerHead(root, 'text', sizes.width, answers);
-    return (inputs, step) => head(streamOf(encoder({ ...embedText(inputs, step), ...embedVision(inputs, step) }, step), 'text'), step);
+    return {
+      encode: (inputs, step) => encoder({ ...embedText(inputs, step), ...embedVision(inputs, step) }, step),
+      answer: (streams, step) => head(streamOf(streams, 'text'), step),
+    };
   });
 
 /** tanh pooler over the first token, then linear, GELU, layer norm, linear: [B, T, D] -> [B, A]. */
@@ -110,10 +113,16 @@ function answerHead(root: Scope, stream: string, width: number, answers: number)
   };
 }
 
+/** A model before and after its streams. */
+interface Halves {
+  readonly encode: (inputs: TinyInputs, step: Step) => Streams;
+  readonly answer: (streams: Streams, step: Step) => Value;
+}
+
 function build(
   name: string,
   { seed = 0, dropout = SIZES.dropout, answers = 3, tensors: given }: TinyOptions,
-  make: (root: Scope, sizes: BlockSizes, answers: number) => Model<TinyInputs>['forward'],
+  make: (root: Scope, sizes: BlockSizes, answers: number) => Halves,
 ): TinyModel {
   const tensors = new Map<string, tf.Tensor>();
   const source = given ?? drawn(seed);
@@ -122,8 +131,14 @@ function build(
     tensors.set(path, t);
     return t;
   });
-  const forward = make(scope, { ...SIZES, dropout }, answers);
-  return { name, scope, forward, tensors, batch: ({ ids }) => ids.shape[0], dispose: () => tf.dispose([...tensors.values()]) };
+  const { encode, answer } = make(scope, { ...SIZES, dropout }, answers);
+  return {
+    name, scope, encode, tensors,
+    forward: (inputs, step) => answer(encode(inputs, step), step),
+    batch: ({ ids }) => ids.shape[0],
+    build: (outputs, own) => build(name, { dropout, answers: outputs, tensors: own }, make),
+    dispose: () => tf.dispose([...tensors.values()]),
+  };
 }
 
 /** Arrays from the keyed generator: kernels of unit gain, and biases and gains that are no special case. */

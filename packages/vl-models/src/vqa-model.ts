@@ -23,6 +23,7 @@ export interface VqaModel<I> extends Model<I> {
   /** Where the words and the regions of such a batch stand in the streams. */
   places(examples: Pick<VqaExamples, 'questionLength' | 'regions'>): { readonly words: TokenPlaces; readonly regions: TokenPlaces };
   readonly keyOf: KeyOf;
+  build(outputs: number, tensors: TensorSource, changes?: Readonly<Record<string, unknown>>): VqaModel<I>;
 }
 
 /** A kind of backbone: how to read its configuration and its files, and how to build it. */

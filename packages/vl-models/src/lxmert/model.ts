@@ -69,6 +69,8 @@ export function lxmert(given: z.input<typeof LxmertConfig>, tensors: TensorSourc
     answer: (streams, _, step) => head(streamOf(streams, 'text'), step),
     forward: (inputs, step) => head(streamOf(encode(inputs, step), 'text'), step),
     inputs: (examples) => lxmertInputs(examples, c),
+    // Two language layers, one of objects and one of both, as the policy of the published adaptive fine-tuning of LXMERT.
+    build: (outputs, own, changes) => lxmert({ ...c, l_layers: 2, r_layers: 1, x_layers: 1, ...changes, head: 'answers', num_qa_labels: outputs }, own),
     places: () => ({ words: { stream: 'text', from: 1 }, regions: { stream: 'vision', from: 0 } }),
   };
 }

@@ -20,6 +20,7 @@ export function visualBert(given: VisualBertSettings, tensors: TensorSource): Vq
     places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 4 } }),
     embedding: (scope) => jointEmbedding(scope, c),
     head: (scope) => answerHead(scope, c),
+    build: (outputs, own, changes) => visualBert({ ...c, num_hidden_layers: 2, intermediate_size: Math.min(512, c.intermediate_size), ...changes, num_labels: outputs }, own),
   }, tensors);
 }
 

@@ -21,6 +21,8 @@ export function vlBert(given: z.input<typeof VlBertConfig>, tensors: TensorSourc
     places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 5 } }), // behind the whole image
     embedding: (scope) => jointEmbedding(scope, c),
     head: (scope) => answerHead(scope, c),
+    // Two narrow layers, as the policy of the published adaptive fine-tuning of VL-BERT.
+    build: (outputs, own, changes) => vlBert({ ...c, num_hidden_layers: 2, intermediate_size: Math.min(512, c.intermediate_size), ...changes, num_answers: outputs }, own),
   }, tensors);
 }
 
