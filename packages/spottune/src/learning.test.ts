@@ -92,7 +92,9 @@ describe('gradients of policies', () => {
         return loss;
       };
       const learned = await adapted.learn(inputs, nothing, step);
-      for (const { path, variable } of adapted.trainable.filter((p) => p.group === 'policy')) {
+      const policy = adapted.trainable.filter((p) => p.group === 'policy');
+      const every = Math.ceil(policy.length / 8); // a model of its own has many: a sample of them will do
+      for (const { path, variable } of policy.filter((_, i) => i % every === 0)) {
         const g = learned.gradients.get(path)?.dataSync<'float32'>().slice();
         if (!g || g.every((x) => x === 0)) continue; // rows of tables that no sample reads
         const length = Math.hypot(...g);
