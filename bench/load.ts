@@ -6,7 +6,7 @@ import { writeSafetensorsTo, writeTorchZipTo, type TensorToWrite } from '@espali
 import { selectBackend } from '@espalier/core/backend';
 import { openWeights } from '@espalier/pretrained';
 import { writeWholeBy } from '@espalier/train';
-import { backbone, disposeModel, initialValues, loadModel, storedShape, transposed } from '@espalier/vl-models';
+import { arraysOf, backbone, disposeModel, initialValues, loadModel, storedShape, transposed } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { median } from './paired.ts';
@@ -39,7 +39,7 @@ export async function load(args: string[]): Promise<void> {
 async function report(format: Format, rounds: number): Promise<void> {
   const { file, goal } = formats[format];
   const size = (await stat(file)).size;
-  const kernels = new Map([...shapes()].filter(([path]) => path.endsWith('.kernel')));
+  const kernels = new Map([...arraysOf(kind, config).shapes].filter(([path]) => path.endsWith('.kernel')));
   const stored = new Map([...kernels].map(([path, shape]) => [path, initialValues(path, [1, shape[0]! * shape[1]!], 0)]));
   const times: Record<'read' | 'transpose' | 'load', number[]> = { read: [], transpose: [], load: [] };
   for (let round = -1; round < rounds; round++) {
@@ -75,23 +75,11 @@ async function timed(work: () => Promise<void>): Promise<number> {
   return performance.now() - began;
 }
 
-/** The arrays of the model by path. */
-function shapes(): Map<string, readonly number[]> {
-  const found = new Map<string, readonly number[]>();
-  const stand = tf.scalar(0);
-  kind.build(config, (path, shape) => {
-    found.set(path, shape);
-    return stand;
-  });
-  stand.dispose();
-  return found;
-}
-
 /** Writes both files of drawn weights, once. */
 async function write(): Promise<void> {
   await mkdir(FOLDER, { recursive: true });
-  const keyOf = kind.keys.of(config);
-  const tensors = (): TensorToWrite[] => [...shapes()].map(([path, shape]) => ({
+  const { shapes, keyOf } = arraysOf(kind, config);
+  const tensors = (): TensorToWrite[] => [...shapes].map(([path, shape]) => ({
     name: keyOf(path), dtype: 'F32', shape: storedShape(path, shape), read: () => Promise.resolve(noise(shape.reduce((a, b) => a * b, 1))),
   }));
   for (const [format, { file }] of Object.entries(formats)) {

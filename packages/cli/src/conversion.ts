@@ -3,7 +3,7 @@ import { extname, join } from 'node:path';
 import { writeSafetensorsTo, writeTorchZipTo, type Checkpoint, type CheckpointTensor, type TensorToWrite } from '@espalier/checkpoints';
 import { EspalierError, storedSize, type Dtype } from '@espalier/core';
 import { writeWhole, writeWholeBy } from '@espalier/train';
-import { applied, type Backbone } from '@espalier/vl-models';
+import { applied, chooseRows, type Backbone } from '@espalier/vl-models';
 import { UsageError } from './errors.ts';
 
 export type Names = 'stored' | 'canonical' | 'original';
@@ -59,10 +59,9 @@ function withRows(key: string, tensor: CheckpointTensor, rows: readonly number[]
     dtype: tensor.dtype, shape: [rows.length, ...rest],
     read: async () => {
       const values = await tensor.read();
-      if (!(values instanceof Float32Array || values instanceof Float64Array)) throw new EspalierError(`'${key}' is of type ${tensor.dtype}, expected floating numbers`);
-      const out = values instanceof Float32Array ? new Float32Array(rows.length * width) : new Float64Array(rows.length * width);
-      rows.forEach((row, i) => row >= 0 && out.set(values.subarray(row * width, (row + 1) * width), i * width));
-      return out;
+      if (values instanceof Float32Array) return chooseRows(values, width, rows, new Float32Array(rows.length * width));
+      if (values instanceof Float64Array) return chooseRows(values, width, rows, new Float64Array(rows.length * width));
+      throw new EspalierError(`'${key}' is of type ${tensor.dtype}, expected floating numbers`);
     },
   };
 }

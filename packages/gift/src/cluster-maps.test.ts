@@ -1,22 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, EspalierError, readings, startStep, finish, type Adapted, type Plugin } from '@espalier/core';
-import { adapter, disposeInputs, jitter, tinyInputs, tinyOneStream, tinyTwoStream, toBeAllClose, toDiffer, toLeakNothing, toRefuse, train, useCpu, type TinyInputs, type TinyModel } from '@espalier/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { adapter, jitter, tinyModels, toBeAllClose, toDiffer, toLeakNothing, toRefuse, train, type TinyInputs, type TinyModel } from '@espalier/testing';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { clusterMaps, type Scores } from './cluster-maps.ts';
 import { gift } from './gift.ts';
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two, inputs] = [tinyOneStream(), tinyTwoStream(), tinyInputs()];
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 const held: Adapted<TinyInputs>[] = [];
 afterEach(() => held.splice(0).forEach((x) => x.dispose()));
 const put = (model: TinyModel, ...plugins: Plugin[]) => {

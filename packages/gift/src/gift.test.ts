@@ -4,26 +4,15 @@ import {
   type Adapted, type LinearRole, type Plugin, type Select,
 } from '@espalier/core';
 import {
-  disposeInputs, drawn, gradientsOf, jitter, memoryStore, snapshot, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, toBeBitEqual, toRefuse, train, useCpu,
+  drawn, gradientsOf, jitter, tinyModels, memoryStore, snapshot, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, toBeBitEqual, toRefuse, train,
   type TinyInputs, type TinyModel,
 } from '@espalier/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { gift } from './gift.ts';
 import { GENERATORS } from './options.ts';
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two, inputs] = [tinyOneStream(), tinyTwoStream(), tinyInputs()];
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 
 const held: { dispose(): void }[] = [];
 afterEach(() => held.splice(0).forEach((x) => x.dispose()));

@@ -28,10 +28,11 @@ const Config = z.looseObject({ model_type: z.string().optional() });
 
 /** Reads the configuration and the vocabulary of a model's files. @throws CheckpointError naming the file and the remedy. */
 export async function findModel(pretrained: Pretrained, { backbone: name, size, config: changes }: ModelChoice = {}): Promise<FoundModel> {
-  const { directory, files } = pretrained;
+  const { directory } = pretrained;
   const parts = { weights: weightsOf(pretrained), vocabulary: await vocabularyIn(directory) };
   const file = join(directory, 'config.json');
-  if (!files.includes('config.json')) {
+  const given = await configurationIn(pretrained);
+  if (!given) {
     if (name === undefined || (size === undefined && changes === undefined))
       throw new CheckpointError(`${file} is missing: put there the configuration, with model_type, or name the backbone and its size (options 'backbone' and 'size': tiny, small or base)`);
     const kind = backbone(name);
@@ -39,7 +40,6 @@ export async function findModel(pretrained: Pretrained, { backbone: name, size, 
     const answers = parts.weights === undefined || changes?.[kind.answersKey] !== undefined ? undefined : await storedAnswers(kind, sized.config, parts.weights);
     return { ...sized, config: { ...sized.config, ...(answers !== undefined && { [kind.answersKey]: answers }) }, init: 'own', ...parts };
   }
-  const given = parsed(await readFile(file, 'utf8'), file);
   const told = given.model_type;
   if (told === 'bert') {
     if (name === undefined) throw new CheckpointError(`${file} is of a BERT, which reads no images: name the backbone that is to start from it (option 'backbone': ${[...backbones.keys()].join(', ')})`);
@@ -69,10 +69,13 @@ function complete(kind: Backbone, given: unknown, where: string): Record<string,
   return z.record(z.string(), z.unknown()).parse(checked.data);
 }
 
-function parsed(text: string, file: string): z.output<typeof Config> {
+/** What a model's config.json says, as it stands; undefined where there is none. @throws CheckpointError for what is no object in JSON. */
+export async function configurationIn({ directory, files }: Pretrained): Promise<z.output<typeof Config> | undefined> {
+  if (!files.includes('config.json')) return undefined;
+  const file = join(directory, 'config.json');
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
     throw new CheckpointError(`${file} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }

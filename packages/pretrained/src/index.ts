@@ -4,7 +4,7 @@ export { fetchPretrained } from './fetch-pretrained.ts';
 export { fetchRepository } from './fetch-repository.ts';
 export { fileSource } from './file-source.ts';
 export type { FetchOptions, Progress } from './options.ts';
-export { configurationOf, findModel, type FoundModel, type ModelChoice, type Size } from './find-model.ts';
+export { configurationIn, configurationOf, findModel, type FoundModel, type ModelChoice, type Size } from './find-model.ts';
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './from-pretrained.ts';
 export { openWeights } from './open-weights.ts';
 export { storedAnswers } from './stored-answers.ts';

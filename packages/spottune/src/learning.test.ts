@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, evaluate, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Plugin, type Streams } from '@espalier/core';
 import {
-  adapter, disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
+  adapter, disposeInputs, gradientsOf, jitter, tinyModels, tinyInputs, tinyLoss, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
   type TinyInputs, type TinyModel,
 } from '@espalier/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import type { BudgetSchema } from './budget-options.ts';
 import { connect } from './counterfactual.ts';
@@ -14,19 +14,7 @@ import { decisionsOf, gatesOf, globalGates, usageOf } from './usage.ts';
 
 type Given = z.input<typeof options>;
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two] = [tinyOneStream(), tinyTwoStream()];
-  inputs = tinyInputs();
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 const held: { dispose(): void }[] = [];
 afterEach(() => held.splice(0).forEach((x) => x.dispose()));
 const put = (model: TinyModel, plugins: readonly Plugin[]): Adapted<TinyInputs> => {

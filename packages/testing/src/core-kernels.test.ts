@@ -1,23 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, Dual, evaluate, finish, kaiming, mapParams, matMul, normal, primal, random, startStep, tangentOf, tidy, totalMacs, value, weight, withLowRank, zeros, type Params, type Plugin, type WeightPoint } from '@espalier/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { useCpu } from './backend.ts';
+import { afterAll, describe, expect, it } from 'vitest';
 import { inline } from './inline.ts';
-import { disposeInputs, TINY_SIZES, tinyInputs, type TinyInputs } from './inputs.ts';
-import { tinyOneStream, tinyTwoStream, type TinyModel } from './tiny.ts';
+import { TINY_SIZES, type TinyInputs } from './inputs.ts';
+import type { TinyModel } from './tiny.ts';
+import { tinyModels } from './tiny-models.ts';
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two, inputs] = [tinyOneStream(), tinyTwoStream(), tinyInputs()];
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 
 /** The forward pass of the one-stream model, written in TensorFlow.js alone. */
 function byHand(w: ReadonlyMap<string, tf.Tensor>, { ids, segments, textMask, features, boxes, visionMask }: TinyInputs): tf.Tensor {

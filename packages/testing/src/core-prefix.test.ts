@@ -3,26 +3,15 @@ import {
   adapt, add, around, begin, Dual, evaluate, finish, matMul, mean, mul, normal, ones, primal, reshape, scale, startStep, tidy, value, weight, withLowRank, zeros,
   type Adapted, type Host, type Plugin, type Select, type Slot, type SiteRole, type StepOptions, type Value, type WeightRole,
 } from '@espalier/core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { useCpu } from './backend.ts';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { inline } from './inline.ts';
-import { disposeInputs, tinyInputs, type TinyInputs } from './inputs.ts';
+import type { TinyInputs } from './inputs.ts';
 import { toBeAllClose } from './matchers.ts';
-import { tinyOneStream, tinyTwoStream, type TinyModel } from './tiny.ts';
+import type { TinyModel } from './tiny.ts';
 import { gradientsOf, jitter, tinyLoss } from './training.ts';
+import { tinyModels } from './tiny-models.ts';
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two, inputs] = [tinyOneStream(), tinyTwoStream(), tinyInputs()];
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 const held: Adapted<TinyInputs>[] = [];
 let tensors = 0;
 beforeEach(() => {

@@ -3,26 +3,14 @@ import {
   adapt, add, around, begin, EspalierError, group, matMul, mul, normal, ones, reshape, scale, sigmoid, value, weight, withLowRank,
   type Adapted, type Host, type LinearParams, type Plugin, type Run, type SitePoint, type Slot, type StageMode, type Step, type Streams, type Variant,
 } from '@espalier/core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { useCpu } from './backend.ts';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { inline } from './inline.ts';
-import { disposeInputs, tinyInputs, type TinyInputs } from './inputs.ts';
+import type { TinyInputs } from './inputs.ts';
 import { toBeAllClose } from './matchers.ts';
-import { tinyOneStream, tinyTwoStream, type TinyModel } from './tiny.ts';
 import { gradientsOf, jitter, tinyLoss } from './training.ts';
+import { tinyModels } from './tiny-models.ts';
 
-let one: TinyModel;
-let two: TinyModel;
-let inputs: TinyInputs;
-beforeAll(async () => {
-  await useCpu();
-  [one, two, inputs] = [tinyOneStream(), tinyTwoStream(), tinyInputs()];
-});
-afterAll(() => {
-  one.dispose();
-  two.dispose();
-  disposeInputs(inputs);
-});
+const { one, two, inputs } = await tinyModels(afterAll);
 
 const held: Adapted<TinyInputs>[] = [];
 let tensors = 0;

@@ -1,7 +1,7 @@
 export { backbone, backbones } from './backbones.ts';
 export { applied, naming, type CheckpointKeys, type KeyOf, type Rules } from './keys.ts';
 export type { AnswerLayer, LoadOptions } from './load-options.ts';
-export { loadModel, type LoadReport } from './load.ts';
+export { arraysOf, loadModel, type LoadReport } from './load.ts';
 export { lxmertPairs, type LxmertInputs } from './lxmert/inputs.ts';
 export { lxmert, LxmertConfig } from './lxmert/model.ts';
 export { isBert } from './match.ts';
@@ -10,6 +10,7 @@ export { coordinateEmbedding } from './shared/coordinates.ts';
 export type { VqaExamples } from './shared/examples.ts';
 export { additiveMask, openMask } from './shared/masks.ts';
 export { crossBlock, selfAttention, transformerBlock, type BlockConfig } from './shared/transformer.ts';
+export { chooseRows } from './shared/rows.ts';
 export { transposed } from './shared/transpose.ts';
 export { VisualBertConfig, type VisualBertSettings } from './visual-bert/config.ts';
 export type { VisualBertInputs } from './visual-bert/inputs.ts';

@@ -26,7 +26,7 @@ export interface LoadReport {
  */
 export async function loadModel(kind: Backbone, config: unknown, checkpoint: Checkpoint, options: LoadOptions = {}): Promise<{ model: VqaModel<unknown>; report: LoadReport }> {
   const settings = ownHead(kind, config, checkpoint, loadSettings(options));
-  const { shapes, keyOf } = wanted(kind, config);
+  const { shapes, keyOf } = arraysOf(kind, config);
   const found = withoutHead(match(kind, keyOf, shapes.keys(), checkpoint, settings.init), settings);
   assertComplete(kind, keyOf, checkpoint, found, settings);
   const recipes = new Map([...shapes].map(([path, shape]) => [path, recipe(kind, path, shape, checkpoint, found, settings)]));
@@ -71,8 +71,8 @@ async function* inTurn(recipes: ReadonlyMap<string, Recipe>): AsyncGenerator<{ p
   }
 }
 
-/** The arrays a model of this configuration has, without making them. */
-function wanted(kind: Backbone, config: unknown): { shapes: ReadonlyMap<string, readonly number[]>; keyOf: KeyOf } {
+/** The shapes of the arrays that a model of this configuration has, by tensor path, and their checkpoint keys; makes none of them. */
+export function arraysOf(kind: Backbone, config: unknown): { shapes: ReadonlyMap<string, readonly number[]>; keyOf: KeyOf } {
   const shapes = new Map<string, readonly number[]>();
   const stand = tf.scalar(0);
   try {

@@ -1,5 +1,6 @@
 import type { Checkpoint, CheckpointTensor } from '@espalier/checkpoints';
 import { CheckpointError } from '@espalier/core';
+import { chooseRows } from './shared/rows.ts';
 import { transposed } from './shared/transpose.ts';
 import { storedShape } from './weights.ts';
 
@@ -86,8 +87,7 @@ export function chosenRows(checkpoint: Checkpoint, key: string, path: string, sh
     drawn: false,
     make: async (memory) => {
       const values = floats(await tensor.read(memory.of(4 * sizeOf(tensor))));
-      const out = new Float32Array(rows.length * width);
-      for (let i = 0; i < rows.length; i++) if (rows[i]! >= 0) out.set(values.subarray(rows[i]! * width, (rows[i]! + 1) * width), i * width);
+      const out = chooseRows(values, width, rows, new Float32Array(rows.length * width));
       return path.endsWith('.kernel') ? transposed(out, rows.length, width) : out;
     },
   };

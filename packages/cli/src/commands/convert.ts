@@ -1,18 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { permutationBetween, readAnswers, readPretrainingAnswers, rowsFromPretraining } from '@espalier/data';
-import { openWeights, weightsOf, type Pretrained } from '@espalier/pretrained';
+import { configurationIn, openWeights, weightsOf } from '@espalier/pretrained';
 import { backbone, backbones, type Backbone } from '@espalier/vl-models';
-import { z } from 'zod';
 import { filesOf } from '../backbone-weights.ts';
 import { downloads, printJson } from '../console.ts';
 import { converted, target, writeBeside, writeCheckpoint } from '../conversion.ts';
 import { UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
 import { ConvertSettings } from '../settings.ts';
 import { command } from './command.ts';
-
-const Config = z.looseObject({ model_type: z.string().optional() });
 
 export const convert = command({
   name: 'convert',
@@ -29,7 +24,7 @@ export const convert = command({
     const { files } = await filesOf(from, { offline, ...downloads(out) });
     const weights = weightsOf(files);
     if (weights === undefined) throw new UsageError(`--from ${from} holds no weights`);
-    const config = await configIn(files);
+    const config = await configurationIn(files);
     const kind = kindOf(config, named);
     if (!kind && (names !== 'stored' || answersTo !== undefined)) throw new UsageError(`whose names they are is not known (no config.json with model_type beside ${weights}): give --backbone ${[...backbones.keys()].join(', ')}`);
     const rows = answersFrom !== undefined && answersTo !== undefined ? await rowsBetween(answersFrom, answersTo) : undefined;
@@ -51,14 +46,6 @@ export const convert = command({
     }
   },
 });
-
-async function configIn({ directory, files }: Pretrained): Promise<Record<string, unknown> | undefined> {
-  if (!files.includes('config.json')) return undefined;
-  const file = join(directory, 'config.json');
-  const checked = Config.safeParse(parseJson(await readFile(file, 'utf8'), file));
-  if (!checked.success) throw new UsageError(`${file}: ${checked.error.issues.map((i) => `${i.path.join('.') || 'top level'}: ${i.message}`).join('; ')}`);
-  return checked.data;
-}
 
 /** The kind that is named, else that of the configuration where it is one of ours. */
 function kindOf(config: Record<string, unknown> | undefined, name: string | undefined): Backbone | undefined {

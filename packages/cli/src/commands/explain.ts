@@ -1,11 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { EspalierError } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { encodePng } from '@espalier/data';
 import { writeWhole } from '@espalier/train';
 import { printJson } from '../console.ts';
-import { reasonOf } from '../errors.ts';
 import { explanationOf, pictureOf, type ExplainedPlace } from '../explain/explanation.ts';
 import { openModel } from '../model-directory.ts';
 import { ExplainSettings } from '../settings.ts';
@@ -19,12 +16,9 @@ export const explain = command({
   settings: ExplainSettings,
   run: async ({ model: directory, weights, offline, backend, threads, image, question, out, json }, to) => {
     await selectBackend(backend, { threads });
-    const bytes = await readFile(image).catch((e: unknown) => {
-      throw new EspalierError(`--image ${image} cannot be read (${reasonOf(e)})`);
-    });
     const opened = await openModel(directory, { weights, offline, note: (text) => to.err(`${text}\n`), signal: to.signal });
     try {
-      const explanation = await explanationOf(opened, bytes, image, question);
+      const explanation = await explanationOf(opened, image, question);
       const { words, boxes, places } = explanation;
       const pictures: string[] = [];
       for (const place of places) {

@@ -1,7 +1,8 @@
 import { EspalierError, readings, tensorsIn, type Reading } from '@espalier/core';
-import { batches, decodeImage, enlarged, featuriserFrom, overlay, paintRegions, sheet, spreadOut, type Regions, type RgbImage, type VqaRecord } from '@espalier/data';
+import { enlarged, overlay, paintRegions, sheet, spreadOut, type Regions, type RgbImage } from '@espalier/data';
 import * as tf from '@tensorflow/tfjs';
 import type { OpenedModel } from '../model-directory.ts';
+import { questionBatch } from '../question-batch.ts';
 
 /** What one plugin shows at one place: a score per label for every word and region, with the plugins in force and without. */
 export interface ExplainedPlace {
@@ -19,24 +20,18 @@ export interface Explanation {
   readonly places: readonly ExplainedPlace[];
 }
 
-/** What a trained model's plugins show of one question. @throws EspalierError when none of them shows anything. */
-export async function explanationOf({ task, model, adapted, tokens, directory }: OpenedModel, bytes: Uint8Array, file: string, question: string): Promise<Explanation> {
-  if (task.features === 'file') throw new EspalierError(`${directory} was trained on extracted features, which cannot be made from an image here. Explain a model that was trained with --features grid or components.`);
+/** What a trained model's plugins show of one question about an image file. @throws EspalierError when none of them shows anything, and as `questionBatch`. */
+export async function explanationOf(opened: OpenedModel, file: string, question: string): Promise<Explanation> {
+  const { model, adapted, tokens, directory } = opened;
   if (!adapted.plan.readouts.length) throw new EspalierError(`${directory}: none of its plugins shows anything (${adapted.plugins.map((p) => p.instance).join(', ') || 'it has none'}). Plugins with readouts do, such as gift.`);
-  const image = decodeImage(bytes, file);
-  const regions = featuriserFrom(task.features).regions(image);
-  const record: VqaRecord = { id: file, image: file, question, scores: [], answerType: 'unlabelled', questionType: 'unlabelled' };
-  const data = { answers: task.answers, featureSize: model.featureSize, regions: () => Promise.resolve(regions) };
-  for await (const batch of batches([record], { data, tokenizer: tokens, batchSize: 1 })) {
-    const inputs = model.inputs(batch);
-    try {
-      const ids = [...batch.questions.filter((id) => id > 0)];
-      return { image, words: ids.map((id) => tokens.pieces[id] ?? '?'), boxes: boxesOf(regions), places: placed(await readings(adapted, inputs), model.places(batch), ids.length, regions.boxes.length / 4) };
-    } finally {
-      tf.dispose(tensorsIn(inputs));
-    }
+  const { batch, image, regions } = await questionBatch(opened, file, question);
+  const inputs = model.inputs(batch);
+  try {
+    const ids = [...batch.questions.filter((id) => id > 0)];
+    return { image, words: ids.map((id) => tokens.pieces[id] ?? '?'), boxes: boxesOf(regions), places: placed(await readings(adapted, inputs), model.places(batch), ids.length, regions.boxes.length / 4) };
+  } finally {
+    tf.dispose(tensorsIn(inputs));
   }
-  throw new EspalierError(`${question}: no batch came of the question`);
 }
 
 const boxesOf = ({ boxes }: Regions) => Array.from({ length: boxes.length / 4 }, (_, r) => Array.from(boxes.subarray(4 * r, 4 * r + 4)));
