@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { bookTangents } from './value.ts';
 
 /** Multiply-adds of matrix products that really ran, per sample, by who asked for them and where. */
 export interface CostRow {
@@ -15,6 +16,8 @@ export class Account {
   private readonly totals = new Map<string, { place: string; instance: string; macs: number }>();
   private readonly labels: { place: string; instance: string }[] = [{ place: '', instance: '' }];
   private seen = 0;
+  /** The plugin instance that products of derivative parts are booked to: whoever made the first dual. */
+  tangents: string | undefined;
 
   /** Runs f with its products booked under a place or a plugin. */
   within<T>(label: { place?: string; instance?: string }, f: () => T): T {
@@ -47,6 +50,7 @@ export class Account {
   /** Runs f under tfjs's profiler and returns what was booked, divided by the batch size. */
   static async of(batch: number, f: (account: Account) => Promise<void>): Promise<CostRow[]> {
     const account = new Account();
+    const done = bookTangents((product) => account.within({ ...(account.tangents !== undefined && { instance: account.tangents }) }, product));
     try {
       await tf.engine().profile(async () => {
         await f(account);
@@ -54,6 +58,7 @@ export class Account {
         return [];
       });
     } finally {
+      done();
       tf.engine().state.profiling = false; // tfjs leaves it on when f throws
     }
     return [...account.totals.values()].map((row) => ({ ...row, macs: row.macs / batch }));

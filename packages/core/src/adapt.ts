@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { Account, type CostRow } from './account.ts';
 import { addDecisions, differentiate } from './differentiate.ts';
-import { didYouMean, EspalierError, RefusedError } from './errors.ts';
+import { ConflictError, didYouMean, EspalierError, RefusedError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import { denseGradient } from './gradient.ts';
 import { hostOf } from './host.ts';
@@ -53,7 +53,7 @@ export interface AdaptOptions {
 export class Adapted<I> {
   readonly plan: Plan;
   readonly parameters: ReadonlyMap<string, ParameterPoint>;
-  private readonly owned: readonly tf.Variable[];
+  private readonly owned: readonly tf.Tensor[];
 
   /** Use `adapt`. */
   constructor(
@@ -65,15 +65,17 @@ export class Adapted<I> {
     const parameters = new Map<string, ParameterPoint>();
     const attached: Attached[] = [];
     const ids = { next: model.scope.size };
-    const own = () => [...parameters.values()].flatMap((p) => (shared.has(p.path) ? [] : [p.variable]));
+    const constants: tf.Tensor[] = [];
+    const own = (): tf.Tensor[] => [...constants, ...[...parameters.values()].flatMap((p) => (shared.has(p.path) ? [] : [p.variable]))];
     try {
       for (const plugin of plugins) {
         if (attached.some((a) => a.instance === plugin.instance))
           throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
-        const host = hostOf(plugin, model, seed, ids, parameters, shared);
+        const host = hostOf(plugin, model, seed, ids, parameters, shared, attached.slice(), constants);
         const hooks = plugin.attach(host);
-        attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance) });
+        attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance), dropout: plugin.dropout ?? true });
       }
+      requireFrozenBase(plugins, attached);
       this.plan = new Plan(attached);
     } catch (e) {
       tf.dispose(own());
@@ -159,6 +161,8 @@ export class Adapted<I> {
    * tensor path. The caller disposes them. @throws RefusedError naming the plugin and place that is not a weight.
    */
   async merge(): Promise<ReadonlyMap<string, tf.Tensor>> {
+    const linear = this.plugins.find((p) => p.linearises);
+    if (linear) throw new RefusedError(`'${linear.instance}' cannot be merged: it is linearised, f(w + d) is not f(w) + J d. Take it off with without('${linear.instance}') first.`);
     for (const h of this.plan.hooks)
       if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight. Take it off with without('${h.instance}') first.`);
     for (const { instance } of this.plan.begins) throw new RefusedError(`'${instance}' cannot be merged: it decides anew in every step.`);
@@ -175,7 +179,7 @@ export class Adapted<I> {
     return this.plan.explain();
   }
 
-  /** Disposes the variables that this adapted model created; those it shares with another stay. */
+  /** Disposes the variables and constants that this adapted model created; those it shares with another stay. */
   dispose(): void {
     tf.dispose([...this.owned]);
   }
@@ -198,6 +202,14 @@ export class Adapted<I> {
     }
     return step;
   }
+}
+
+/** What is linearised stays where it is. */
+function requireFrozenBase(plugins: readonly Plugin[], attached: readonly Attached[]): void {
+  const linear = plugins.find((p) => p.linearises);
+  const moving = linear && plugins.find((p, i) => p.trainable && !p.linearises && attached[i]!.parameters.length > 0);
+  if (moving)
+    throw new ConflictError(`'${linear.instance}' linearises the model about what stands beside it, and '${moving.instance}' is trainable there. Freeze it: ${moving.name}({ ... }, { trainable: false }), or drop one.`);
 }
 
 /** Puts plugins on a model, in order. @throws ConflictError, SelectionError. */

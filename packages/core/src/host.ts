@@ -1,12 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Model } from './adapt.ts';
 import { EspalierError } from './errors.ts';
-import type { ParameterPoint } from './points.ts';
+import type { ModelWeight, ParameterPoint } from './points.ts';
+import { Plan, type Attached } from './plan.ts';
 import type { Host, Plugin } from './plugin.ts';
 import { random } from './random.ts';
 import { select } from './select.ts';
+import { finish, startStep } from './step.ts';
+import { tidy } from './tree.ts';
+import { primal } from './value.ts';
+import { isLinear, type Params } from './weights.ts';
 
-/** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew. */
+/** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew; constants are added to a list. */
 export function hostOf(
   plugin: Plugin,
   model: Model<unknown>,
@@ -14,6 +19,8 @@ export function hostOf(
   ids: { next: number },
   parameters: Map<string, ParameterPoint>,
   shared: ReadonlyMap<string, ParameterPoint>,
+  before: readonly Attached[] = [],
+  constants: tf.Tensor[] = [],
 ): Host {
   const { points } = model.scope;
   const who = plugin.instance;
@@ -26,6 +33,12 @@ export function hostOf(
     sites: (at) => select(who, 'site', points.site, at),
     stages: (at) => select(who, 'stage', points.stage, at),
     streams: [...new Set(points.source.flatMap((s) => s.writes))],
+    constant: (path, shape, initializer) => {
+      const held = tf.keep(tf.tensor(initializer(shape, random(seed, 'init', `${who}/${path}`)), [...shape]));
+      constants.push(held);
+      return held;
+    },
+    shapes: (at) => shapesOf(at, before),
     slot: (name) => ({ name: `${who}/${name}` }),
     parameters: (instance) => [...parameters.values()].filter((p) => p.instance === instance),
     variable: (path, shape, initializer, group = 'default') => {
@@ -43,4 +56,18 @@ export function hostOf(
       return point;
     },
   };
+}
+
+/** Folds what the plugins so far do at a place, once, for the shapes it leaves. */
+function shapesOf(at: ModelWeight, before: readonly Attached[]): ReadonlyMap<string, readonly number[]> {
+  const step = startStep(new Plan(before), undefined, 0);
+  try {
+    return tidy(() => {
+      const params = step.weight<Params>(at);
+      const arrays = isLinear(params) ? { kernel: params.kernel, ...(params.bias && { bias: params.bias }) } : params;
+      return new Map(Object.entries(arrays).map(([part, x]) => [part, primal(x).shape]));
+    });
+  } finally {
+    finish(step);
+  }
 }

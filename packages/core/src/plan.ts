@@ -22,6 +22,7 @@ export interface Attached {
   readonly trainable: boolean;
   readonly hooks: readonly Hook[];
   readonly parameters: readonly ParameterPoint[];
+  readonly dropout?: boolean; // false: no dropout in steps of the model; default true
 }
 
 const MODES: readonly WeightMode[] = ['replace', 'scale', 'add'];
@@ -31,12 +32,15 @@ export class Plan {
   readonly begins: readonly { readonly instance: string; readonly hook: BeginHook }[];
   readonly readouts: readonly { readonly instance: string; readonly hook: ReadoutHook }[];
   readonly hooks: readonly (OwnedWeight | OwnedValue | OwnedStage)[];
+  /** Whether training drops. */
+  readonly dropout: boolean;
   private readonly parameters: ReadonlyMap<string, readonly ParameterPoint[]>;
   private readonly tables = new Map<string, Table>();
   private readonly interned = new Map<string, readonly OwnedWeight[]>();
 
   /** @throws ConflictError when two plugins replace one weight, or route or repeat one stage. */
   constructor(attached: readonly Attached[]) {
+    this.dropout = attached.every((a) => a.dropout ?? true);
     this.parameters = new Map(attached.map((a) => [a.instance, a.parameters]));
     this.begins = attached.flatMap(({ instance, hooks }) =>
       hooks.flatMap((hook) => (hook.kind === 'begin' ? [{ instance, hook }] : [])),

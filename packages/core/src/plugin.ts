@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs';
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
 import type { Model } from './adapt.ts';
@@ -26,6 +27,10 @@ export interface Host {
   readonly streams: readonly string[];
   /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
   variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
+  /** A frozen array `instance/path`, drawn like a variable from the generator keyed by (seed, 'init', name): drawn again whenever the plugin is attached, never saved. */
+  constant(path: string, shape: readonly number[], initializer: Initializer): tf.Tensor;
+  /** The shapes of a place's arrays by part, as the plugins attached before this one leave them; a low-rank tail is not among them. */
+  shapes(at: ModelWeight): ReadonlyMap<string, readonly number[]>;
   /** The variables of an instance attached before this one, as places to hook. */
   parameters(instance: string): readonly ParameterPoint[];
   /** A typed key for what this plugin keeps during one step. */
@@ -39,6 +44,10 @@ export interface Plugin {
   readonly version: string;
   readonly options: unknown; // as parsed: plain data with all defaults filled in
   readonly trainable: boolean;
+  /** Its output is affine in its variables, about a base that must not move: whatever stands beside it is frozen, or linearises too. */
+  readonly linearises?: boolean;
+  /** false: steps of a model that has it run without dropout. */
+  readonly dropout?: boolean;
   attach(host: Host): readonly Hook[];
 }
 
@@ -66,6 +75,10 @@ export interface Definition<O, I> {
   readonly hookApi: string;
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
+  /** See `Plugin`; default false. */
+  linearises?(options: O): boolean;
+  /** See `Plugin`; default true. */
+  dropout?(options: O): boolean;
   attach(host: Host, options: O): readonly Hook[];
 }
 
@@ -74,7 +87,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, attach } = definition;
+  const { name, version, hookApi, options: schema, linearises, dropout, attach } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -84,7 +97,11 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
     const parsed = schema.safeParse(given ?? {});
     if (!parsed.success) throw new OptionsError(explainIssues(instance, schema, parsed.error));
     const options = parsed.data;
-    return { name, instance, version, options, trainable, attach: (host) => attach(host, options) };
+    return {
+      name, instance, version, options, trainable,
+      linearises: linearises?.(options) ?? false, dropout: dropout?.(options) ?? true,
+      attach: (host) => attach(host, options),
+    };
   };
   return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
 }

@@ -143,9 +143,9 @@ export class Step {
     return reshape(op(leaf), [...ids.shape, table.shape[1]!]);
   }
 
-  /** Inverted dropout while training, keyed by (seed, step, sample, place, pass); the identity otherwise. */
+  /** Inverted dropout while training, keyed by (seed, step, sample, place, pass); the identity otherwise, and where a plugin wants none. */
   dropout(site: Point, x: Value, rate: number): Value {
-    if (!this.training || rate === 0) return x;
+    if (!this.training || rate === 0 || !this.shared.plan.dropout) return x;
     const shape = x.shape.slice(1);
     const m = this.feed(`dropout ${site.path}`, (key) => dropoutMask(key, site.path, shape, rate));
     return mask(x, m);
@@ -317,7 +317,10 @@ export class Step {
       // A scaling is of the whole weight, products that earlier scalings left in the tail included.
       if (h.mode === 'scale' && !h.tail && isLinear(p) && p.lowRank.length) p = materialise(p);
       const before = isLinear(p) ? p.lowRank.length : 0;
-      p = this.by(h.instance, () => h.apply(p, this));
+      const given = p;
+      p = this.by(h.instance, () => h.apply(given, this));
+      const { account } = this.shared;
+      if (account && isDual(p)) account.tangents ??= h.instance;
       if (this.shared.account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
     }
     return p as P; // every hook returns the kind of place it was given
@@ -361,6 +364,9 @@ export function finish(step: Step): void {
   step.shared.kept.clear();
   step.shared.memo.clear();
 }
+
+/** Whether an array of a place has a derivative. */
+const isDual = (p: Params): boolean => Object.values(p).some((x) => x instanceof Dual);
 
 const EVERYWHERE = Symbol('every tape');
 

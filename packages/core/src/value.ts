@@ -39,14 +39,23 @@ export const liftLinear =
   (x: Value, ...args: A): Value =>
     x instanceof Dual ? new Dual(f(x.primal, ...args), f(x.tangent, ...args)) : f(x, ...args);
 
+type Booking = (f: () => tf.Tensor) => tf.Tensor;
+let book: Booking = (f) => f();
+/** Runs products of derivative parts by `by` until the function it gives is called: how an account tells them from the model's own. */
+export function bookTangents(by: Booking): () => void {
+  const before = book;
+  book = by;
+  return () => (book = before);
+}
+
 /** Lifts a bilinear function to duals by the product rule: d f(x, y) = f(dx, y) + f(x, dy). */
 export const liftBilinear =
   <A extends unknown[]>(f: (x: tf.Tensor, y: tf.Tensor, ...args: A) => tf.Tensor) =>
   (x: Value, y: Value, ...args: A): Value => {
     if (!(x instanceof Dual) && !(y instanceof Dual)) return f(x, y, ...args);
     const p = f(primal(x), primal(y), ...args);
-    const dx = x instanceof Dual ? f(x.tangent, primal(y), ...args) : undefined;
-    const dy = y instanceof Dual ? f(primal(x), y.tangent, ...args) : undefined;
+    const dx = x instanceof Dual ? book(() => f(x.tangent, primal(y), ...args)) : undefined;
+    const dy = y instanceof Dual ? book(() => f(primal(x), y.tangent, ...args)) : undefined;
     return dual(p, addTangents(dx, dy));
   };
 

@@ -10,6 +10,8 @@ export interface Traits {
   readonly weightsOnly: boolean;
   /** A row's output depends on that row alone, whichever other rows run beside it. */
   readonly exactRows: boolean;
+  /** Nothing in it is drawn: alone or beside others, another seed may give the same start and the same steps. */
+  readonly seedless?: boolean;
   /** Variables that get no gradient, by a pattern of their names, and why. */
   readonly noGradient?: Reasons;
   /** Variables whose gradient is an estimate and not a derivative (straight-through), and why. */

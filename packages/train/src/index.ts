@@ -12,7 +12,7 @@ export { fileStore, writeWhole, writeWholeBy } from './file-store.ts';
 export { fit, type Run } from './fit.ts';
 export { optimiserGroups, type GroupOptions, type Groups } from './groups.ts';
 export { NonFiniteError } from './guard.ts';
-export { answerLoss, klDivergence, softAccuracy, softmaxCrossEntropy } from './losses.ts';
+export { answerLoss, klDivergence, rescaledSquare, softAccuracy, softmaxCrossEntropy, type SquareOptions } from './losses.ts';
 export { adam, adamW, bertAdam, sgd, vlBertAdamW, type AdamWOptions, type Method, type SgdOptions } from './methods.ts';
 export { metricsFile, TIME_FIELDS, type MetricSink } from './metrics.ts';
 export { accumulateMomentum } from './momentum.ts';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { toBeAllClose, toLeakNothing, useCpu } from '@espalier/testing';
 import { beforeAll, expect, it } from 'vitest';
-import { answerLoss, klDivergence, softAccuracy, softmaxCrossEntropy } from './losses.ts';
+import { answerLoss, klDivergence, rescaledSquare, softAccuracy, softmaxCrossEntropy } from './losses.ts';
 
 beforeAll(useCpu);
 
@@ -97,4 +97,17 @@ it('none of them leaves arrays behind', async () => {
   for (const f of [answerLoss, klDivergence, softmaxCrossEntropy, softAccuracy]) await toLeakNothing(() => f(x, y).dispose());
   await toLeakNothing(() => tf.grad((at: tf.Tensor) => answerLoss(at, y))(x).dispose());
   await toLeakNothing(() => tf.grad((at: tf.Tensor) => klDivergence(x, at))(y).dispose());
+});
+
+it('rescaledSquare is (1/B) sum (1/A) sum (1 + (alpha - 1) y) (x - kappa y)^2, with both derivatives', () => {
+  const [x, y, w] = [tf.tensor2d(X), tf.tensor2d(Y), tf.tensor2d(W)];
+  const expected = X.flatMap((row, i) => row.map((v, j) => (1 + 2 * Y[i]![j]!) * (v - 5 * Y[i]![j]!) ** 2));
+  const f = rescaledSquare({ kappa: 5, alpha: 3 });
+  toBeAllClose(f(x, y), tf.scalar(expected.reduce((a, b) => a + b) / 6), { relative: 1e-6 });
+  // One-hot targets: (alpha (x_y - kappa)^2 + the other squares) / A.
+  toBeAllClose(rescaledSquare()(tf.tensor2d([[1, 2]]), tf.tensor2d([[0, 1]])), tf.scalar((1 + 13 ** 2) / 2), { relative: 1e-6 });
+  const gradient = X.map((row, i) => row.map((v, j) => ((1 + 2 * Y[i]![j]!) * (v - 5 * Y[i]![j]!)) / 3));
+  toBeAllClose(tf.grad((at: tf.Tensor) => f(at, y))(x), tf.tensor2d(gradient), { relative: 1e-5 });
+  toBeAllClose(curvature((at) => f(at, y), x, w), difference((at) => f(at, y), x, w), { relative: 2e-3 });
+  toBeAllClose(curvature((at) => f(x, at), y, w), difference((at) => f(x, at), y, w), { relative: 2e-3 });
 });

@@ -35,6 +35,28 @@ export const klDivergence = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =
     towardsTargets: (x, y) => tf.mul(tf.step(y), tf.add(tf.add(logOfPositive(y), 1), surprise(x))),
   });
 
+export interface SquareOptions {
+  readonly kappa?: number; // what the right answer's output should be; default 15
+  readonly alpha?: number; // weight of the right answer beside the wrong ones; default 1
+}
+
+/**
+ * Rescaled square loss: (1/B) sum over samples of (1/A) sum over answers of (1 + (alpha - 1) y) (x - kappa y)^2; outputs x and
+ * soft targets y [B, A]. For one-hot targets that is (alpha (x_y - kappa)^2 + sum of the other x^2) / A (arXiv 2307.08122).
+ */
+export const rescaledSquare = ({ kappa = 15, alpha = 1 }: SquareOptions = {}) => {
+  const off = (x: tf.Tensor, y: tf.Tensor) => tf.sub(x, tf.mul(kappa, y));
+  const weight = (y: tf.Tensor) => tf.add(1, tf.mul(alpha - 1, y));
+  return (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar => {
+    const each = 1 / logits.shape[1]!;
+    return mean(logits, targets, {
+      value: (x, y) => tf.mul(each, tf.mul(weight(y), tf.square(off(x, y)))),
+      towardsLogits: (x, y) => tf.mul(2 * each, tf.mul(weight(y), off(x, y))),
+      towardsTargets: (x, y) => tf.mul(each, tf.sub(tf.mul(alpha - 1, tf.square(off(x, y))), tf.mul(2 * kappa, tf.mul(weight(y), off(x, y))))),
+    });
+  };
+};
+
 /** Mean target value at the largest logit, the soft accuracy of VQA v2; logits and targets [B, A]. */
 export const softAccuracy = (logits: tf.Tensor, targets: tf.Tensor): tf.Scalar =>
   tf.tidy(() => {

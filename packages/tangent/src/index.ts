@@ -1,0 +1,2 @@
+export { tangent } from './tangent.ts';
+export { regularise } from './regulariser.ts';
