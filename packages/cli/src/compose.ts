@@ -1,13 +1,14 @@
 import { resolve } from 'node:path';
 import { adapt, type Adapted, type Plugin } from '@espalier/core';
-import { describeFinding, featuriserFrom, limit, openData, trainWordPiece, type FeatureDemand, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
+import { describeFinding, featuriserFrom, limit, openData, shardOf, trainWordPiece, type FeatureDemand, type ShardOptions, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
 import { withVocabulary } from '@espalier/pretrained';
 import { disposeModel, type Backbone, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { z } from 'zod';
 import { buildBackbone, demandOf, tokenizerOf } from './backbone-model.ts';
 import { findBackbone, type FindOptions, type FoundBackbone } from './backbone-weights.ts';
+import { UsageError } from './errors.ts';
 import { requireOneImage } from './one-image.ts';
-import { headPlugin, resolvePlugins, type Container } from './plugins.ts';
+import { resolvePlugins, withHead, type Container } from './plugins.ts';
 import type { TrainSettings } from './settings.ts';
 
 /** What a training is made of. */
@@ -20,7 +21,8 @@ export interface Composition {
   readonly data: VqaData;
   readonly dataSpec: string; // with absolute paths
   readonly features: string;
-  readonly train: readonly VqaRecord[];
+  readonly train: readonly VqaRecord[]; // the shard's, where there is one
+  readonly shard: Required<ShardOptions> | undefined;
   readonly validation: readonly VqaRecord[];
   readonly test: readonly VqaRecord[] | undefined; // none: the data set has no answered test questions
   readonly adapted: Adapted<unknown>;
@@ -47,11 +49,13 @@ export async function compose(container: Container, settings: z.output<typeof Tr
   const config = { ...withVocabulary(found, tokens), ...(fromBert && { [found.kind.featureKey]: data.featureSize }) };
   const { model, report } = await buildBackbone({ ...found, config, seed, head, signal: options.signal });
   const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
+  const shard = shardFrom(settings);
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
-  const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);
+  const adapted = adaptOrDispose(model, withHead(plugins, data.answers.length), seed);
   return {
     kind: found.kind, model, weights: found.recorded, tokens, vocabulary, data, dataSpec, features, adapted, packages,
-    train: sample(data.splits.train, limitTrain),
+    train: shard ? shardOf(sample(data.splits.train, limitTrain), shard) : sample(data.splits.train, limitTrain),
+    shard,
     validation: sample(data.splits.validation, limitEval),
     test: labelled?.length ? sample(labelled, limitEval) : undefined,
     notes: [...weightNotes(found, seed, report), ...data.report().map(describeFinding)],
@@ -60,6 +64,14 @@ export async function compose(container: Container, settings: z.output<typeof Tr
       disposeModel(model.scope);
     },
   };
+}
+
+/** `3/10` as the third of ten shards. @throws UsageError when there are not so many. */
+function shardFrom({ shard, shardBy, shardSeed }: Pick<z.output<typeof TrainSettings>, 'shard' | 'shardBy' | 'shardSeed'>): Required<ShardOptions> | undefined {
+  if (shard === undefined) return undefined;
+  const [number, of] = shard.split('/').map(Number) as [number, number];
+  if (number > of) throw new UsageError(`--shard ${shard}: there are ${of} parts, counted from 1`);
+  return { index: number - 1, of, by: shardBy, seed: shardSeed };
 }
 
 /** Puts plugins on a backbone that nothing else uses yet. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError, load, readManifest, save, type Adapted, type Manifest } from '@espalier/core';
-import { wordPiece, type WordPiece } from '@espalier/data';
+import { SHARDING, wordPiece, type WordPiece } from '@espalier/data';
 import { findModel, vocabularyIn, type FoundModel } from '@espalier/pretrained';
 import { fileStore, writeWhole } from '@espalier/train';
 import { backbone, disposeModel, type Backbone, type VqaModel } from '@espalier/vl-models';
@@ -23,6 +23,7 @@ const Task = z.strictObject({
   seed: z.int(), // of samples
   limitEval: z.int().positive().optional(),
   batchSize: z.int().positive(), // questions padded together when scoring
+  shard: z.strictObject({ index: z.int().nonnegative(), of: z.int().positive(), by: z.enum(SHARDING), seed: z.int(), samples: z.int().nonnegative() }).optional(), // of the training split it was trained on
   head: z.enum(['stored', 'stored-or-drawn', 'drawn']).optional(), // where the backbone's own answer head is from; default stored-or-drawn
 });
 /** What a manifest says of the task a model was trained on. */
@@ -86,6 +87,7 @@ export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed'
   const task: VqaTask = {
     kind: 'vqa', answers: [...c.data.answers], data: c.dataSpec, dataSeed, features: c.features, seed, batchSize,
     ...(limitEval !== undefined && { limitEval }), ...(head !== undefined && { head }),
+    ...(c.shard && { shard: { ...c.shard, samples: c.train.length } }),
   };
   return { config: c.model.config, task, fingerprint, packages: c.packages, ...(c.weights !== undefined && { weights: c.weights }) };
 };

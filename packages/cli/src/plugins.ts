@@ -49,4 +49,10 @@ export const restorerOf = (container: Container) => (method: string, from: strin
 const factoryOf = (container: Container, name: string): Promise<PluginFactory> => pluginOf(container, name, { from: [import.meta.url] });
 
 /** The task head, as every training adds it. */
-export const headPlugin = (answers?: number): Plugin => tune({ preset: 'head', ...(answers !== undefined && { answers }) }, { as: 'head' });
+export const headPlugin = (answers?: number, trainable = true): Plugin => tune({ preset: 'head', ...(answers !== undefined && { answers }) }, { as: 'head', trainable });
+
+/** Plugins with the task head: trained after them, or frozen before one that linearises it. */
+export function withHead(plugins: readonly Plugin[], answers?: number): readonly Plugin[] {
+  const linear = plugins.some((p) => p.linearises);
+  return linear ? [headPlugin(answers, false), ...plugins] : [...plugins, headPlugin(answers)];
+}

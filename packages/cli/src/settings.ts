@@ -1,3 +1,4 @@
+import { SHARDING } from '@espalier/data';
 import { z } from 'zod';
 import { OPTIMISERS } from './optimisers.ts';
 import { PluginEntry } from './plugin-spec.ts';
@@ -26,6 +27,9 @@ const model = option(text, 'directory of a trained model (the --out of train)', 
 const moved = option(text.optional(), "the backbone's weights, where they have moved since training; none for a model that was trained without", 'DIR');
 const seed = option(z.int().default(0), 'of new weights, order, dropout and samples', 'N');
 
+/** Options that every command of a plugin has. */
+export const CommonSettings = z.strictObject({ config, weights: moved, offline, backend, threads, json });
+
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
   config, backbone, size, weights, vocabulary, head, offline, plugin,
@@ -34,6 +38,10 @@ export const TrainSettings = z.strictObject({
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
   limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),
   limitEval,
+  shard: option(z.string().regex(/^[1-9]\d*\/[1-9]\d*$/, 'expected INDEX/COUNT such as 3/10, counted from 1').optional(), 'train on one of COUNT disjoint parts of the training split', 'I/COUNT'),
+  shardBy: option(z.enum(SHARDING).default('random'), 'what parts are made by: random, or class for groups of answers', 'WHAT'),
+  shardSeed: option(z.int().default(0), 'of random parts', 'N'),
+  loss: option(text.default('bce'), `what is minimised: bce (cross-entropy of each answer), ce (of a softmax over them), kl, or square, also as 'square:{"kappa":15,"alpha":1}'`, 'SPEC'),
   epochs: option(count.default(5), 'passes over the training split', 'N'),
   batchSize: option(count.default(32), 'questions per batch', 'N'),
   lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),

@@ -6,7 +6,7 @@ import { tensorsIn } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
-  answerLoss, fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
+  fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
   type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
@@ -16,6 +16,7 @@ import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
+import { lossNamed } from './loss.ts';
 import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
 import { countParameters, flopsOf, type Flops } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
@@ -45,10 +46,11 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   const out = settings.out ?? join('out', `train-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   refuseOtherRun(out, settings.resume);
   const optimiser = optimiserNamed(settings.optimiser, settings.weightDecay);
+  const loss = lossNamed(settings.loss);
   const backend = await selectBackend(settings.backend, { threads: settings.threads });
   const composition = await compose(container, settings, { note: (text) => onEvent({ type: 'note', text }), signal });
   try {
-    return await train({ settings, optimiser, out, backend: backend.name, composition, container, onEvent, signal });
+    return await train({ settings, optimiser, loss, out, backend: backend.name, composition, container, onEvent, signal });
   } finally {
     composition.dispose();
   }
@@ -57,6 +59,7 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
 interface Job {
   readonly settings: Settings;
   readonly optimiser: NamedOptimiser;
+  readonly loss: Task<VqaExamples, unknown>['loss'];
   readonly out: string;
   readonly backend: string;
   readonly composition: Composition;
@@ -115,7 +118,7 @@ function taskOf(job: Job): Task<VqaExamples, unknown> {
     inputs: (batch) => c.model.inputs(batch),
     targets: (batch) => tf.tensor2d(batch.targets, [batch.ids.length, batch.answers]),
     samples: (batch) => batch.ids,
-    loss: answerLoss,
+    loss: job.loss,
     score: softAccuracy,
     validate: async (_, signal) => {
       const found = await scored(job, 'validation', c.validation, signal);
@@ -129,7 +132,7 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 });
 
 function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip } = settings;
+  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, loss } = settings;
   const group = {
     method,
     rate: lr,
@@ -142,7 +145,7 @@ function fitOptionsOf({ settings, optimiser: { method, progress }, backend, comp
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
-      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }),
+      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }), ...(loss !== 'bce' && { loss }), ...(c.shard && { shard: c.shard }),
       data: c.dataSpec, features: c.features, trainQuestions: c.train.length,
       vocabulary: createHash('sha256').update(c.vocabulary).digest('hex'),
     },

@@ -13,6 +13,7 @@ import type { Plugin } from './plugin.ts';
 import { weightsOf, type Scope, type TensorSource } from './scope.ts';
 import { finish, startStep, type Step, type StepOptions } from './step.ts';
 import type { Streams } from './streams.ts';
+import { recordPrimal, replayPrimal, type PrimalTrace } from './trace.ts';
 import { tidy } from './tree.ts';
 import { primal, type Value } from './value.ts';
 import { entriesOf, isLinear, materialise, type Params } from './weights.ts';
@@ -100,7 +101,24 @@ export class Adapted<I> {
   async forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
     const step = await this.start(inputs, options);
     try {
-      return tidy(() => evaluate(this.model.forward(inputs, step)).clone());
+      return tidy(() => evaluate(traced(options.trace, () => this.model.forward(inputs, step))).clone());
+    } finally {
+      finish(step);
+    }
+  }
+
+  /**
+   * The primal results of a forward pass, derivative parts left out. Passes over the same batch that are given it compute
+   * derivative parts alone, whatever the tangents are. The caller disposes it.
+   */
+  async trace(inputs: I, options: Omit<StepOptions, 'trace'> = {}): Promise<PrimalTrace> {
+    const step = await this.start(inputs, options);
+    try {
+      const held: { trace?: PrimalTrace } = {};
+      tf.tidy(() => {
+        held.trace = recordPrimal(() => this.model.forward(inputs, step)).trace;
+      });
+      return held.trace!;
     } finally {
       finish(step);
     }
@@ -113,13 +131,13 @@ export class Adapted<I> {
    */
   async learn(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions = {}): Promise<Learned> {
     this.requireTrainable();
-    const step = await this.start(inputs, { training: true, ...options });
+    const step = await this.start(inputs, { training: true, ...options, ...(options.trace && { recompute: false }) });
     try {
       const { trainable } = this;
       const leaves = [...step.shared.leaves.values()];
       const found = differentiate(step, {
-        forward: () => this.model.forward(inputs, step), loss: (output) => loss(output, step), variables: trainable.map((p) => p.variable), leaves,
-        prefix: options.prefix !== false, rows: false,
+        forward: () => traced(options.trace, () => this.model.forward(inputs, step)), loss: (output) => loss(output, step), variables: trainable.map((p) => p.variable), leaves,
+        prefix: options.prefix !== false && !options.trace, rows: false,
       });
       const { output, losses, observed } = found;
       const all = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
@@ -203,6 +221,8 @@ export class Adapted<I> {
     return step;
   }
 }
+
+const traced = (trace: PrimalTrace | undefined, f: () => Value): Value => (trace ? replayPrimal(trace, f) : f());
 
 /** What is linearised stays where it is. */
 function requireFrozenBase(plugins: readonly Plugin[], attached: readonly Attached[]): void {

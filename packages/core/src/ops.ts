@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { gatherBatch, gatherRows } from './rows.ts';
-import { addTangents, Dual, liftBilinear, liftElementwise, liftLinear, primal, tangentOf, type Value } from './value.ts';
+import { primalResult, primalSlope } from './trace.ts';
+import { addTangents, Dual, isDual, liftBilinear, liftElementwise, liftLinear, primal, tangentOf, type Value } from './value.ts';
 
 /** [..] -> shape. */
 export const reshape = liftLinear((x, shape: readonly number[]) => tf.reshape(x, [...shape]));
@@ -32,8 +33,8 @@ export const matMul = liftBilinear((x, y, transposeX: boolean = false, transpose
 
 /** Elementwise sum, broadcasting. */
 export function add(x: Value, y: Value): Value {
-  const p = tf.add(primal(x), primal(y));
-  const t = addTangents(tangentOf(x), tangentOf(y));
+  const p = primalResult(() => tf.add(primal(x), primal(y)));
+  const t = addTangents(isDual(x) ? x.tangent : undefined, isDual(y) ? y.tangent : undefined);
   if (!t) return p;
   return new Dual(p, sameShape(t.shape, p.shape) ? t : tf.add(t, tf.zerosLike(p)));
 }
@@ -43,8 +44,8 @@ export const sub = (x: Value, y: Value): Value => add(x, scale(y, -1));
 
 /** Joins along an axis; a plain part among dual ones has a zero tangent. */
 export function concat(xs: readonly Value[], axis: number): Value {
-  const p = tf.concat(xs.map(primal), axis);
-  if (!xs.some((x) => x instanceof Dual)) return p;
+  const p = primalResult(() => tf.concat(xs.map(primal), axis));
+  if (!xs.some(isDual)) return p;
   return new Dual(p, tf.concat(xs.map((x) => tangentOf(x) ?? tf.zerosLike(primal(x))), axis));
 }
 
@@ -64,8 +65,8 @@ const softmaxOf = anyOrder(
 );
 /** softmax over the last axis; d softmax(x) = y (dx - sum(y dx)). */
 export function softmax(x: Value): Value {
-  const y = softmaxOf(primal(x));
-  if (!(x instanceof Dual)) return y;
+  const y = primalResult(() => softmaxOf(primal(x)));
+  if (!isDual(x)) return y;
   const ydx = tf.mul(y, x.tangent);
   return new Dual(y, tf.sub(ydx, tf.mul(y, tf.sum(ydx, -1, true))));
 }
@@ -151,11 +152,8 @@ export function layerNorm(x: Value, gamma: Value, beta: Value, eps = 1e-12): Val
 
 /** (x - mean) / sqrt(var + eps) over the last axis. */
 export function normalise(x: Value, eps = 1e-12): Value {
-  const p = primal(x);
-  if (!(x instanceof Dual)) return fusedNormalise(p, eps);
-  const { centred, inverse } = moments(p, eps);
-  const n = tf.mul(centred, inverse);
-  return new Dual(n, projectOut(x.tangent, n, inverse));
+  const n = primalResult(() => fusedNormalise(primal(x), eps));
+  return isDual(x) ? new Dual(n, projectOut(x.tangent, n, primalSlope(() => moments(x.primal, eps).inverse))) : n;
 }
 
 function moments(x: tf.Tensor, eps: number) {
@@ -189,9 +187,9 @@ function fusedNormalise(x: tf.Tensor, eps: number): tf.Tensor {
 
 /** x / max(|x|, 1e-12) over the last axis: rows of unit length. A row of zeros stays zero. */
 export function unitRows(x: Value): Value {
-  if (!(x instanceof Dual)) return fusedUnitRows(x);
+  const n = primalResult(() => fusedUnitRows(primal(x)));
+  if (!isDual(x)) return n;
   const { inverse, curved } = lengths(x.primal);
-  const n = tf.mul(x.primal, inverse);
   return new Dual(n, projectOutLength(x.tangent, n, inverse, curved));
 }
 

@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
 import type { Model } from './adapt.ts';
+import type { PluginCommand } from './command.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
@@ -59,6 +60,8 @@ export interface Named {
 export interface PluginFactory<I = unknown> extends Restorer {
   (options?: I, named?: Named): Plugin;
   readonly schema: z.ZodType<unknown, I>;
+  /** Commands of its own for `espalier`. */
+  readonly commands: readonly PluginCommand[];
 }
 
 /** What a plugin can be made from when its options come from a file; every factory is one. */
@@ -75,6 +78,8 @@ export interface Definition<O, I> {
   readonly hookApi: string;
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
+  /** Commands that `espalier` shows beside its own; default none. */
+  readonly commands?: readonly PluginCommand[];
   /** See `Plugin`; default false. */
   linearises?(options: O): boolean;
   /** See `Plugin`; default true. */
@@ -87,7 +92,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, linearises, dropout, attach } = definition;
+  const { name, version, hookApi, options: schema, commands = [], linearises, dropout, attach } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -103,5 +108,5 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
       attach: (host) => attach(host, options),
     };
   };
-  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
+  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, commands, from });
 }

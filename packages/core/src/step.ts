@@ -7,6 +7,7 @@ import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
 import type { EmbeddingPoint, LinearSite, NormPoint, ParameterPoint, Point, SitePoint, SourcePoint, StagePoint, WeightPoint } from './points.ts';
 import type { Prefix } from './prefix.ts';
 import { isolate } from './isolate.ts';
+import type { PrimalTrace } from './trace.ts';
 import type { Streams } from './streams.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
 import { Dual, type Value } from './value.ts';
@@ -37,6 +38,7 @@ export interface StepOptions {
   readonly observe?: (site: SitePoint, x: Value, step: Step) => void; // sees every site's value
   readonly account?: Account;
   readonly feed?: Feeder | undefined; // takes host data in by name, where the step is recorded
+  readonly trace?: PrimalTrace; // primal results of the same batch under the same plugins, from `Adapted.trace`
 }
 
 /** State that all views of one step share. */
@@ -320,7 +322,7 @@ export class Step {
       const given = p;
       p = this.by(h.instance, () => h.apply(given, this));
       const { account } = this.shared;
-      if (account && isDual(p)) account.tangents ??= h.instance;
+      if (account && hasDual(p)) account.tangents ??= h.instance;
       if (this.shared.account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
     }
     return p as P; // every hook returns the kind of place it was given
@@ -366,7 +368,7 @@ export function finish(step: Step): void {
 }
 
 /** Whether an array of a place has a derivative. */
-const isDual = (p: Params): boolean => Object.values(p).some((x) => x instanceof Dual);
+const hasDual = (p: Params): boolean => Object.values(p).some((x) => x instanceof Dual);
 
 const EVERYWHERE = Symbol('every tape');
 

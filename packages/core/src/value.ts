@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { primalOnly, primalResult, primalSlope } from './trace.ts';
 
 /** What flows through a model: an array, or an array with its directional derivative. */
 export type Value = tf.Tensor | Dual;
@@ -23,6 +24,9 @@ export const primal = (x: Value): tf.Tensor => (x instanceof Dual ? x.primal : x
 /** The derivative part, or undefined where it is exactly zero. */
 export const tangentOf = (x: Value): tf.Tensor | undefined => (x instanceof Dual ? x.tangent : undefined);
 
+/** Whether a lifted op has a derivative part to compute. */
+export const isDual = (x: Value): x is Dual => x instanceof Dual && !primalOnly();
+
 /** A value from its parts; an undefined tangent is zero and makes a plain array. */
 export const dual = (p: tf.Tensor, t: tf.Tensor | undefined): Value => (t ? new Dual(p, t) : p);
 
@@ -37,7 +41,10 @@ export const addTangents = (a: tf.Tensor | undefined, b: tf.Tensor | undefined):
 export const liftLinear =
   <A extends unknown[]>(f: (x: tf.Tensor, ...args: A) => tf.Tensor) =>
   (x: Value, ...args: A): Value =>
-    x instanceof Dual ? new Dual(f(x.primal, ...args), f(x.tangent, ...args)) : f(x, ...args);
+{
+    const p = primalResult(() => f(primal(x), ...args));
+    return isDual(x) ? new Dual(p, f(x.tangent, ...args)) : p;
+  };
 
 type Booking = (f: () => tf.Tensor) => tf.Tensor;
 let book: Booking = (f) => f();
@@ -52,10 +59,9 @@ export function bookTangents(by: Booking): () => void {
 export const liftBilinear =
   <A extends unknown[]>(f: (x: tf.Tensor, y: tf.Tensor, ...args: A) => tf.Tensor) =>
   (x: Value, y: Value, ...args: A): Value => {
-    if (!(x instanceof Dual) && !(y instanceof Dual)) return f(x, y, ...args);
-    const p = f(primal(x), primal(y), ...args);
-    const dx = x instanceof Dual ? book(() => f(x.tangent, primal(y), ...args)) : undefined;
-    const dy = y instanceof Dual ? book(() => f(primal(x), y.tangent, ...args)) : undefined;
+    const p = primalResult(() => f(primal(x), primal(y), ...args));
+    const dx = isDual(x) ? book(() => f(x.tangent, primal(y), ...args)) : undefined;
+    const dy = isDual(y) ? book(() => f(primal(x), y.tangent, ...args)) : undefined;
     return dual(p, addTangents(dx, dy));
   };
 
@@ -63,6 +69,6 @@ export const liftBilinear =
 export const liftElementwise =
   (f: (x: tf.Tensor) => tf.Tensor, slope: (x: tf.Tensor, y: tf.Tensor) => tf.Tensor) =>
   (x: Value): Value => {
-    const y = f(primal(x));
-    return x instanceof Dual ? new Dual(y, tf.mul(slope(x.primal, y), x.tangent)) : y;
+    const y = primalResult(() => f(primal(x)));
+    return isDual(x) ? new Dual(y, tf.mul(primalSlope(() => slope(x.primal, y)), x.tangent)) : y;
   };

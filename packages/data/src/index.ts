@@ -47,3 +47,4 @@ export { readVqaAnnotations, type VqaAnnotation } from './vqa-annotations.ts';
 export { processedAnswer } from './vqa-answer.ts';
 export { readVqa2, type Vqa2Options } from './vqa2.ts';
 export { trainWordPiece, type WordPieceTraining } from './word-piece-training.ts';
+export { shardOf, SHARDING, type ShardOptions } from './shards.ts';

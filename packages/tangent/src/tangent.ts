@@ -4,6 +4,7 @@ import {
   type Hook, type ParameterPoint, type Params, type Step, type Value, type WeightPoint,
 } from '@espalier/core';
 import { drawnAnew, replacedToken } from './base.ts';
+import { commands } from './commands.ts';
 import { options } from './options.ts';
 import { linearisedBy } from './places.ts';
 import { regularised } from './regulariser.ts';
@@ -23,6 +24,7 @@ export const tangent = definePlugin({
   version: '0.1.0',
   hookApi: '1.0',
   options,
+  commands,
   linearises: ({ beside }) => beside === 'frozen',
   dropout: ({ dropout }) => dropout,
   attach(host, given) {

@@ -10,7 +10,7 @@ import { UsageError } from '../errors.ts';
 import { inspect as inspection, type Inspection } from '../inspection.ts';
 import { openModel } from '../model-directory.ts';
 import { requireOneImage } from '../one-image.ts';
-import { compositionRoot, headPlugin, resolvePlugins } from '../plugins.ts';
+import { compositionRoot, resolvePlugins, withHead } from '../plugins.ts';
 import { InspectSettings } from '../settings.ts';
 import { columns, megabytes, megaflops, whole } from '../table.ts';
 import { command } from './command.ts';
@@ -50,8 +50,8 @@ async function composed(settings: Settings, to: Console) {
   const config = vocabulary ? withVocabulary(found, wordPiece(vocabulary.text, vocabulary.file)) : withinTable(found.config);
   const { model } = await buildBackbone({ ...found, config, seed: settings.seed, head: settings.head, signal: to.signal });
   // As in training, the head is there whenever anything is.
-  const withHead = plugins.length || settings.answers !== undefined ? [...plugins, headPlugin(settings.answers)] : [];
-  const adapted = adaptOrDispose(model, withHead, settings.seed);
+  const all = plugins.length || settings.answers !== undefined ? withHead(plugins, settings.answers) : [];
+  const adapted = adaptOrDispose(model, all, settings.seed);
   return {
     model, adapted,
     dispose: () => {
