@@ -67,6 +67,28 @@ it('composes, says influences, removes: the files are those of composing the oth
   opened.dispose();
 });
 
+it('trains privately, says what is promised, and composes the promises of disjoint shards', async () => {
+  const privacy = (epsilon: number) => ['--privacy', JSON.stringify({ epsilon, delta: 1e-3, clip: 20 }), '--optimiser', 'adam'];
+  for (const [i, epsilon] of [[1, 2], [2, 5]] as const) await train(`private-${i}`, ...linear, '--shard', `${i}/3`, ...privacy(epsilon));
+  const opened = await openModel(at('private-1'));
+  const { privacy: promised } = opened.task;
+  opened.dispose();
+  expect(promised).toMatchObject({ delta: 1e-3, samples: 16, rate: 0.5, steps: 2, clip: 20, sampling: 'poisson', adjacency: 'add or remove one sample' });
+  expect(Number(promised!['epsilon'])).toBeLessThanOrEqual(2);
+  expect(Number(promised!['epsilon'])).toBeGreaterThan(1.99);
+  const [both] = (await done('compose', '--model', at('private-1'), '--model', at('private-2'), '--to', at('private'), '--json')).objects();
+  expect(both).toMatchObject({ privacy: { delta: 1e-3, samples: 32, assumptions: expect.arrayContaining(['no sample is in two shards']) } });
+  expect(Number(Object(both).privacy.epsilon)).toBeGreaterThan(4.9);
+  const [mixed] = (await done('compose', '--model', at('private-1'), '--model', at('shard-2'), '--to', at('mixed'), '--json')).objects();
+  expect(mixed).toMatchObject({ privacy: null });
+  for (const [change, words] of [[{ delta: 0.1 }, 'expected less than 1 / samples'], [{ sampling: 'shuffled' }, "only 'poisson'"], [{ clpi: 1 }, "Did you mean 'clip'"]] as const) {
+    const refused = await run('train', '--size', 'tiny', '--data', 'shapes:30', '--features', 'components', ...linear, '--privacy', JSON.stringify({ epsilon: 1, delta: 1e-4, clip: 1, ...change }), '--out', at('no'));
+    expect(refused.err).toContain(words);
+  }
+  expect((await run('train', '--size', 'tiny', '--data', 'shapes:30', '--features', 'components', '--plugin', 'lora', ...privacy(1), '--out', at('no'))).err).toContain('none of the plugins here trains privately');
+  expect(existsSync(at('no'))).toBe(false);
+});
+
 it('refuses what does not compose, and says why', async () => {
   await train('seed', ...linear, '--seed', '1');
   const other = await run('compose', '--model', at('shard-1'), '--model', at('seed'), '--to', at('x'));

@@ -24,6 +24,7 @@ const Task = z.strictObject({
   limitEval: z.int().positive().optional(),
   batchSize: z.int().positive(), // questions padded together when scoring
   shard: z.strictObject({ index: z.int().nonnegative(), of: z.int().positive(), by: z.enum(SHARDING), seed: z.int(), samples: z.int().nonnegative() }).optional(), // of the training split it was trained on
+  privacy: z.record(z.string(), z.unknown()).optional(), // what is promised of the samples it was trained on
   head: z.enum(['stored', 'stored-or-drawn', 'drawn']).optional(), // where the backbone's own answer head is from; default stored-or-drawn
 });
 /** What a manifest says of the task a model was trained on. */
@@ -82,12 +83,13 @@ export async function openModel(directory: string, { weights, container = compos
 }
 
 /** What `save` is told of a composition. */
-export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed' | 'seed' | 'batchSize'> & { readonly limitEval?: number | undefined; readonly head?: VqaTask['head'] }, fingerprint: string) => {
+export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed' | 'seed' | 'batchSize'> & { readonly limitEval?: number | undefined; readonly head?: VqaTask['head'] }, fingerprint: string, privacy?: VqaTask['privacy']) => {
   const { dataSeed, seed, batchSize, limitEval, head } = settings;
   const task: VqaTask = {
     kind: 'vqa', answers: [...c.data.answers], data: c.dataSpec, dataSeed, features: c.features, seed, batchSize,
     ...(limitEval !== undefined && { limitEval }), ...(head !== undefined && { head }),
     ...(c.shard && { shard: { ...c.shard, samples: c.train.length } }),
+    ...(privacy && { privacy }),
   };
   return { config: c.model.config, task, fingerprint, packages: c.packages, ...(c.weights !== undefined && { weights: c.weights }) };
 };

@@ -27,7 +27,7 @@ export function fromPlugin({ name, says, examples, settings, run }: PluginComman
             save: async (target) => {
               await writeWhole(join(target, vocabulary.trimStart().startsWith('{') ? 'tokenizer.json' : 'vocab.txt'), new TextEncoder().encode(vocabulary));
               const { config, fingerprint, weights: recorded } = manifest.base;
-              const { shard: _, ...rest } = task;
+              const { shard: _, privacy: __, ...rest } = task; // of the training, which the saved model is more or less than
               await save(adapted, fileStore(target), {
                 config, fingerprint, task: rest, packages: Object.fromEntries(manifest.plugins.map((p) => [p.name, p.package])),
                 ...(recorded !== undefined && { weights: recorded }),

@@ -42,6 +42,7 @@ export const TrainSettings = z.strictObject({
   shardBy: option(z.enum(SHARDING).default('random'), 'what parts are made by: random, or class for groups of answers', 'WHAT'),
   shardSeed: option(z.int().default(0), 'of random parts', 'N'),
   loss: option(text.default('bce'), `what is minimised: bce (cross-entropy of each answer), ce (of a softmax over them), kl, or square, also as 'square:{"kappa":15,"alpha":1}'`, 'SPEC'),
+  privacy: option(z.union([text, z.record(z.string(), z.unknown())]).optional(), `train with differential privacy, by a plugin that can, such as tangent: '{"epsilon":3,"delta":1e-5,"clip":10}'`, 'JSON'),
   epochs: option(count.default(5), 'passes over the training split', 'N'),
   batchSize: option(count.default(32), 'questions per batch', 'N'),
   lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),

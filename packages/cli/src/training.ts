@@ -17,6 +17,7 @@ import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
 import { lossNamed } from './loss.ts';
+import { privately, privateTraining } from './private-task.ts';
 import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
 import { countParameters, flopsOf, type Flops } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
@@ -72,6 +73,9 @@ async function train(job: Job): Promise<Summary> {
   const { settings, out, composition: c, container, onEvent, signal } = job;
   const note = (text: string) => onEvent({ type: 'note', text });
   c.notes.forEach(note);
+  const { privacy, batchSize, epochs } = settings;
+  const training = privacy === undefined ? undefined : privateTraining(c.adapted, { privacy, samples: c.train.length, batchSize, epochs });
+  if (training && settings.flip) throw new UsageError('--flip is not made for --privacy: leave one out');
   const parameters = countParameters(c.adapted);
   const flops = await flopsOfFirst(c, settings.batchSize);
   note(`${c.train.length} training, ${c.validation.length} validation and ${c.test?.length ?? 0} test questions, ${c.data.answers.length} answers`);
@@ -81,7 +85,8 @@ async function train(job: Job): Promise<Summary> {
   const model = saveOptionsOf(c, settings, fingerprint);
   const services = container.createChildContainer();
   services.register(METRICS, { useValue: metricsFile(join(out, 'metrics.jsonl')) });
-  const run = fit(c.adapted, taskOf(job), {
+  const task = training ? privately(taskOf(job), training, c.train, { data: c.data, tokenizer: c.tokens }) : taskOf(job);
+  const run = fit(c.adapted, task, {
     ...fitOptionsOf(job), ...servicesOf(services),
     checkpoint: { directory: join(out, 'checkpoints'), every: settings.checkpointEvery, model },
     ...(signal && { signal }),
@@ -93,7 +98,9 @@ async function train(job: Job): Promise<Summary> {
   });
   const fitted = await run.done;
   if (fitted.stopped) throw new Interrupted(`stopped after step ${fitted.step}, whose checkpoint is ${fitted.checkpoint}. Go on with the same options and --out ${out} --resume.`);
-  const bytes = await saveModel(out, c, model);
+  const statement = training?.statement(fitted.step);
+  if (statement) note(`differentially private: epsilon ${Number(statement['epsilon']).toPrecision(4)}, delta ${String(statement['delta'])}, ${String(statement['adjacency'])}`);
+  const bytes = await saveModel(out, c, statement ? saveOptionsOf(c, settings, fingerprint, statement) : model);
   const began = performance.now();
   const test = c.test && (await score(job, 'test', c.test));
   const validation = fitted.best ?? undefined;
@@ -132,7 +139,7 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 });
 
 function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, loss } = settings;
+  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, loss, privacy } = settings;
   const group = {
     method,
     rate: lr,
@@ -145,7 +152,7 @@ function fitOptionsOf({ settings, optimiser: { method, progress }, backend, comp
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
-      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }), ...(loss !== 'bce' && { loss }), ...(c.shard && { shard: c.shard }),
+      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }), ...(loss !== 'bce' && { loss }), ...(privacy !== undefined && { privacy }), ...(c.shard && { shard: c.shard }),
       data: c.dataSpec, features: c.features, trainQuestions: c.train.length,
       vocabulary: createHash('sha256').update(c.vocabulary).digest('hex'),
     },

@@ -1,13 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
-import type { Model } from './adapt.ts';
+import type { Adapted, Model } from './adapt.ts';
 import type { PluginCommand } from './command.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
 import type { EmbeddingPoint, LinearPoint, ModelWeight, NormPoint, ParameterPoint, SitePoint, StagePoint } from './points.ts';
 import type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
+import type { PrivacyRequest, PrivateTraining } from './private-training.ts';
 import type { Select } from './select.ts';
 import type { Slot } from './step.ts';
 
@@ -49,6 +50,8 @@ export interface Plugin {
   readonly linearises?: boolean;
   /** false: steps of a model that has it run without dropout. */
   readonly dropout?: boolean;
+  /** Differentially private training of its variables. @throws OptionsError for what cannot be promised. */
+  privately?<I>(adapted: Adapted<I>, wanted: PrivacyRequest): PrivateTraining<I>;
   attach(host: Host): readonly Hook[];
 }
 
@@ -84,6 +87,8 @@ export interface Definition<O, I> {
   linearises?(options: O): boolean;
   /** See `Plugin`; default true. */
   dropout?(options: O): boolean;
+  /** See `Plugin`; `instance` is the one that trains. */
+  privately?<N>(adapted: Adapted<N>, instance: string, wanted: PrivacyRequest): PrivateTraining<N>;
   attach(host: Host, options: O): readonly Hook[];
 }
 
@@ -92,7 +97,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, commands = [], linearises, dropout, attach } = definition;
+  const { name, version, hookApi, options: schema, commands = [], linearises, dropout, privately, attach } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -105,6 +110,7 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
     return {
       name, instance, version, options, trainable,
       linearises: linearises?.(options) ?? false, dropout: dropout?.(options) ?? true,
+      ...(privately && { privately: (adapted, wanted) => privately(adapted, instance, wanted) }),
       attach: (host) => attach(host, options),
     };
   };

@@ -6,3 +6,7 @@ export { parallel, type PrivacyRecord } from './privacy-record.ts';
 export { regularise } from './regulariser.ts';
 export { readComposition, saveComposition } from './saved.ts';
 export { tangent } from './tangent.ts';
+export { perSampleOf, type PerSample, type RowLoss, type SampleGradients } from './per-sample.ts';
+export { privacyPlan, privacyRecord, privateBatch, privateLearner, type PrivacyOptions, type PrivacyPlan, type PrivateLearnerOptions } from './private.ts';
+export { calibrate, classicEpsilonFrom, epsilonFrom, epsilonOf, ORDERS, rdpAccountant, renyi, type Epsilon, type PrivateSteps, type RdpAccountant } from './rdp.ts';
+export { poissonSample, replayableRandomness, secureRandomness, type Randomness } from './secure.ts';

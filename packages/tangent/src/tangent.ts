@@ -7,6 +7,7 @@ import { drawnAnew, replacedToken } from './base.ts';
 import { commands } from './commands.ts';
 import { options } from './options.ts';
 import { linearisedBy } from './places.ts';
+import { privacyPlan, privacyRecord, privateBatch, privateLearner } from './private.ts';
 import { regularised } from './regulariser.ts';
 
 /**
@@ -27,6 +28,14 @@ export const tangent = definePlugin({
   commands,
   linearises: ({ beside }) => beside === 'frozen',
   dropout: ({ dropout }) => dropout,
+  privately: (adapted, instance, wanted) => {
+    const plan = privacyPlan(wanted);
+    return {
+      batch: () => privateBatch(plan),
+      learner: ({ loss, score }) => privateLearner(adapted, plan, { instance, loss, ...(score && { score }) }),
+      statement: (steps) => ({ ...privacyRecord(plan, steps) }),
+    };
+  },
   attach(host, given) {
     const tangents: ParameterPoint[] = [];
     const variable = (path: string, shape: readonly number[]) => {

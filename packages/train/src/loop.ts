@@ -45,7 +45,8 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   if (resumed) Object.assign(state, resumed);
   await metrics?.open(state.records);
   const began = clock() - 1000 * state.seconds;
-  const learner = adapted.learner({ loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture });
+  const learning = { loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture };
+  const learner = task.learner?.(adapted, learning) ?? adapted.learner(learning);
   const speed = pace();
   const place = () => placeOf(state);
   emit({ type: 'start', ...place(), steps, epochs, stepsPerEpoch, resumed: resumed && keeper.last, ignored });
@@ -128,7 +129,8 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
     }
     if (whole) {
       const { weight, loss, score } = state.running;
-      await record({ type: 'epoch', ...place(), loss: loss / weight, ...(score !== undefined && { accuracy: score / weight }) });
+      const mean = (sum: number) => (weight ? sum / weight : 0); // batches of a task may be empty
+      await record({ type: 'epoch', ...place(), loss: mean(loss), ...(score !== undefined && { accuracy: mean(score) }) });
       Object.assign(state, { epoch: state.epoch + 1, batch: 0, running: { weight: 0, loss: 0 } });
     }
     if (better || last || due() || outOfPatience()) await checkpoint();

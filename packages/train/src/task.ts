@@ -1,4 +1,4 @@
-import type { Adapted } from '@espalier/core';
+import type { Adapted, Learner, LearnerOptions } from '@espalier/core';
 import type * as tf from '@tensorflow/tfjs';
 
 /** What an evaluation found, by name: accuracy, loss, accuracy per answer type. */
@@ -22,6 +22,8 @@ export interface Task<B, I, T = tf.Tensor2D> {
   loss(output: tf.Tensor, targets: T): tf.Scalar;
   /** A mean over the rows of the batch that is reported as `accuracy`, such as `softAccuracy`. */
   score?(output: tf.Tensor, targets: T): tf.Scalar;
+  /** How gradients are computed, where it is not as `Adapted.learner` does. One batch makes an update then. */
+  learner?(adapted: Adapted<I>, options: LearnerOptions<T>): Learner<I, T>;
   /** Scores the model on data it is not trained on. May give undefined when `signal` asks to stop. */
   validate?(adapted: Adapted<I>, signal: AbortSignal): Promise<Metrics | undefined>;
 }
