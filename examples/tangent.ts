@@ -11,7 +11,7 @@ await selectBackend();
 const SHARDS = 3;
 const { model, task, answers } = tinyTask('lxmert');
 const plugins = () => [tune({ preset: 'head', answers }, { as: 'head', trainable: false }), tangent({ lastK: 1 })];
-const loss = rescaledSquare();
+const loss = rescaledSquare({ kappa: 5 });
 
 const components: Component[] = [];
 for (let index = 0; index < SHARDS; index++) {
@@ -19,7 +19,7 @@ for (let index = 0; index < SHARDS; index++) {
   const losses: number[] = [];
   // Every third batch is a shard of its own.
   const own = { ...task, loss, batchesPerEpoch: task.batchesPerEpoch / SHARDS, batches: (_: number, from: number) => every(task.batches(0, 0), SHARDS, index, from) };
-  const run = fit(adapted, own, { optimisers: { default: { method: adam(), rate: 1e-2 } }, epochs: 12, clip: Infinity });
+  const run = fit(adapted, own, { optimisers: { default: { method: adam(), rate: 3e-3 } }, epochs: 40, clip: Infinity });
   run.events.subscribe((e) => e.type === 'epoch' && losses.push(e.loss));
   await run.done;
   components.push(await componentOf(adapted, { id: `shard-${index + 1}`, shard: { index, of: SHARDS, by: 'random', seed: 0, samples: 32 } }));

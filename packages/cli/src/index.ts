@@ -13,6 +13,7 @@ export { runCommand, type ExitCode } from './program.ts';
 export type { NoteEvent, RunEvent, ScoringEvent } from './run-events.ts';
 export { scoreRecords, type Prediction, type Score, type ScoreOptions, type Scored, type Share } from './scoring.ts';
 export type { TrainOptions } from './settings.ts';
+export { runShards, type ShardsOptions } from './shards.ts';
 export { spawnEspalier, type JsonLine } from './spawn.ts';
 export type { Summary, Versions } from './summary.ts';
 export { runTraining, type RunOptions } from './training.ts';

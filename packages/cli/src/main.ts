@@ -1,6 +1,8 @@
 #!/usr/bin/env node
+import { endWithParent } from '@espalier/train';
 import { runCommand } from './program.ts';
 
+endWithParent();
 const stopping = new AbortController();
 
 /** The first Ctrl-C ends the work after the current step, with a checkpoint; the second ends the process at once. */

@@ -11,6 +11,7 @@ import { inspect } from './commands/inspect.ts';
 import { merge } from './commands/merge.ts';
 import { native } from './commands/native.ts';
 import { predict } from './commands/predict.ts';
+import { trainShards } from './commands/train-shards.ts';
 import { train } from './commands/train.ts';
 import type { Console } from './console.ts';
 import { Interrupted, UsageError } from './errors.ts';
@@ -29,8 +30,9 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
     .version(cliVersion(), '--version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => to.out(text), writeErr: (text) => to.err(text) })
-    .addHelpText('after', `\nExamples:\n${[train, evalCommand, predict, explain, inspect, forward, merge, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
+    .addHelpText('after', `\nExamples:\n${[train, trainShards, evalCommand, predict, explain, inspect, forward, merge, convert, native].map((c) => `  ${c.examples[0]}`).join('\n')}\n\nespalier COMMAND --help lists a command's options.`);
   add(program, train, to);
+  add(program, trainShards, to);
   add(program, evalCommand, to);
   add(program, predict, to);
   add(program, explain, to);

@@ -119,6 +119,14 @@ export const ForwardSettings = z.strictObject({
   backbone, size, backend, threads, json,
 });
 
+/** Options of `espalier train-shards`: those of a training, and how many there are. */
+export const ShardsSettings = TrainSettings.omit({ shard: true, resume: true, out: true, verbose: true }).extend({
+  shards: option(count, 'parts of the training split, one training each', 'K'),
+  workers: option(count.default(1), 'trainings at a time', 'N'),
+  attempts: option(count.default(3), 'how often a training is begun whose process is lost', 'N'),
+  out: option(text, 'directory for a directory of each; those that are finished are kept', 'DIR'),
+});
+
 /** A training as a program asks for it; what is left out has the default of the command line. */
 export type TrainOptions = Omit<z.input<typeof TrainSettings>, 'config' | 'json' | 'verbose'>;
 

@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tensorsIn } from '@espalier/core';
+import { tensorsIn, type PrivateTraining } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
-  fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
+  fit, holdDirectory, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
   type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
@@ -70,7 +69,7 @@ interface Job {
 }
 
 async function train(job: Job): Promise<Summary> {
-  const { settings, out, composition: c, container, onEvent, signal } = job;
+  const { settings, out, composition: c, onEvent } = job;
   const note = (text: string) => onEvent({ type: 'note', text });
   c.notes.forEach(note);
   const { privacy, batchSize, epochs } = settings;
@@ -80,7 +79,18 @@ async function train(job: Job): Promise<Summary> {
   const flops = await flopsOfFirst(c, settings.batchSize);
   note(`${c.train.length} training, ${c.validation.length} validation and ${c.test?.length ?? 0} test questions, ${c.data.answers.length} answers`);
   note(`${parameters.trainable.toLocaleString('en')} of ${parameters.total.toLocaleString('en')} parameters are trained; ${(flops.total / 1e6).toFixed(1)} MFLOPs per sample and forward pass`);
-  await mkdir(out, { recursive: true });
+  const letGo = await holdDirectory(out);
+  try {
+    return await trainHeld(job, { training, flops });
+  } finally {
+    await letGo();
+  }
+}
+
+/** The training itself, in a directory that no other process works in. */
+async function trainHeld(job: Job, { training, flops }: { readonly training: PrivateTraining<unknown> | undefined; readonly flops: Flops }): Promise<Summary> {
+  const { settings, out, composition: c, container, onEvent, signal } = job;
+  const note = (text: string) => onEvent({ type: 'note', text });
   const fingerprint = await c.adapted.fingerprint();
   const model = saveOptionsOf(c, settings, fingerprint);
   const services = container.createChildContainer();

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { setTimeout } from 'node:timers/promises';
+import { afterAll, expect, it } from 'vitest';
+import { ShardsSettings } from './settings.ts';
+import { runShards } from './shards.ts';
+
+const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'espalier-shards-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+const at = (...names: string[]) => join(folder, ...names);
+const options = (out: string, more: object = {}) => {
+  const { config: _, json: __, ...rest } = ShardsSettings.parse({
+    shards: 2, workers: 1, size: 'tiny', data: 'shapes:30', features: 'components', plugin: ['tangent:{"lastK":1}'], loss: 'square', limitTrain: 32, limitEval: 8,
+    epochs: 2, batchSize: 4, checkpointEvery: 2, backend: 'cpu', out: at(out), ...more,
+  });
+  return rest;
+};
+const shard = (out: string, i: number) => at(out, `shard-${i}-of-2`);
+const hasCheckpoint = (directory: string) => existsSync(join(directory, 'checkpoints')) && readdirSync(join(directory, 'checkpoints')).some((name) => name.startsWith('step-'));
+const result = (out: string, i: number) => readFileSync(join(shard(out, i), 'tangent.safetensors'));
+
+it('killed as a whole, train-shards leaves no process behind, and the next call finishes what is left', async () => {
+  await runShards(options('whole', { workers: 2 }));
+  const args = ['train-shards', '--shards', '2', '--workers', '1', '--size', 'tiny', '--data', 'shapes:30', '--features', 'components', '--plugin', 'tangent:{"lastK":1}', '--loss', 'square', '--limit-train', '32', '--limit-eval', '8',
+    '--epochs', '2', '--batch-size', '4', '--checkpoint-every', '2', '--backend', 'cpu', '--out', at('orphans'), '--json'];
+  const parent = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const closed = new Promise((resolve) => parent.once('close', resolve));
+  let child = 0;
+  for await (const line of createInterface({ input: parent.stdout })) {
+    child = Number(Object(JSON.parse(line)).pid);
+    break;
+  }
+  while (!hasCheckpoint(shard('orphans', 1))) await setTimeout(5);
+  parent.kill('SIGKILL');
+  await closed;
+  for (let i = 0; i < 400 && alive(child); i++) await setTimeout(25);
+  expect(alive(child)).toBe(false);
+  const started: string[] = [];
+  await runShards(options('orphans'), { onEvent: (e) => e.type === 'started' && started.push(e.id) });
+  expect(started).toEqual(['shard-1-of-2', 'shard-2-of-2']);
+  for (const i of [1, 2]) expect(result('orphans', i).equals(result('whole', i)), `shard ${i}`).toBe(true);
+}, 120_000);
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
