@@ -123,6 +123,7 @@ export const ForwardSettings = z.strictObject({
 export const ShardsSettings = TrainSettings.omit({ shard: true, resume: true, out: true, verbose: true }).extend({
   shards: option(count, 'parts of the training split, one training each', 'K'),
   workers: option(count.default(1), 'trainings at a time', 'N'),
+  queue: option(z.string().regex(/^rediss?:\/\//, 'expected redis://HOST:PORT').optional(), 'keep the trainings in Redis, by BullMQ: the same command on several machines that share --out works them off together', 'URL'),
   attempts: option(count.default(3), 'how often a training is begun whose process is lost', 'N'),
   out: option(text, 'directory for a directory of each; those that are finished are kept', 'DIR'),
 });

@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { nodeProcess, runJobs, writeWhole, type Job, type JobEvent } from '@espalier/train';
+import { nodeProcess, runJobs, runJobsOnRedis, writeWhole, type Job, type JobEvent, type JobOptions } from '@espalier/train';
 import type { z } from 'zod';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseJson } from './json.ts';
@@ -21,7 +22,7 @@ export interface ShardsOptions {
  * others is refused. Gives the directories. @throws EspalierError naming the shards that did not finish.
  */
 export async function runShards(settings: Omit<z.output<typeof ShardsSettings>, 'config' | 'json'>, { onEvent, signal }: ShardsOptions = {}): Promise<string[]> {
-  const { shards, workers, attempts, out, ...training } = settings;
+  const { shards, workers, attempts, queue, out, ...training } = settings;
   const file = await settingsFile(resolve(out), { ...training, shards });
   const all = Array.from({ length: shards }, (_, i): Job & { directory: string } => {
     const id = `shard-${i + 1}-of-${shards}`;
@@ -29,10 +30,10 @@ export async function runShards(settings: Omit<z.output<typeof ShardsSettings>, 
     return { id, directory, args: ['train', '--config', file, '--shard', `${i + 1}/${shards}`, '--out', directory, '--resume'] };
   });
   const left = all.filter(({ directory }) => !isFinished(directory));
-  await runJobs(left, {
-    workers, attempts, start: ({ args }) => nodeProcess(MAIN, args),
-    ...(onEvent && { onEvent }), ...(signal && { signal }),
-  });
+  const running: JobOptions = { workers, attempts, start: ({ args }) => nodeProcess(MAIN, args), ...(onEvent && { onEvent }), ...(signal && { signal }) };
+  // Whoever trains into the same directory shares the queue.
+  const name = `espalier-${createHash('sha256').update(resolve(out)).digest('hex').slice(0, 16)}`;
+  await (queue === undefined ? runJobs(left, running) : runJobsOnRedis(left, { ...running, url: queue, name }));
   if (signal?.aborted) throw new Interrupted(`stopped; what was running has a checkpoint. Go on with the same options and --out ${out}.`);
   return all.map(({ directory }) => directory);
 }

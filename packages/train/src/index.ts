@@ -12,6 +12,7 @@ export { fileStore, writeWhole, writeWholeBy } from './file-store.ts';
 export { fit, type Run } from './fit.ts';
 export { optimiserGroups, type GroupOptions, type Groups } from './groups.ts';
 export { NonFiniteError } from './guard.ts';
+export { runJobsOnRedis, type RedisJobOptions } from './redis-jobs.ts';
 export { holdDirectory } from './hold.ts';
 export { endWithParent, nodeProcess, runJobs, type Job, type JobEnd, type JobEvent, type JobOptions, type RunningJob } from './jobs.ts';
 export { answerLoss, klDivergence, rescaledSquare, softAccuracy, softmaxCrossEntropy, type SquareOptions } from './losses.ts';
