@@ -12,6 +12,7 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
   gift: async () => (await import('./gift.ts')).giftSteps(),
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
+  tangent: async () => (await import('./tangent.ts')).tangentSteps(),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
 };
 

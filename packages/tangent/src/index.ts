@@ -10,3 +10,4 @@ export { perSampleOf, type PerSample, type RowLoss, type SampleGradients } from 
 export { privacyPlan, privacyRecord, privateBatch, privateLearner, type PrivacyOptions, type PrivacyPlan, type PrivateLearnerOptions } from './private.ts';
 export { calibrate, classicEpsilonFrom, epsilonFrom, epsilonOf, ORDERS, rdpAccountant, renyi, type Epsilon, type PrivateSteps, type RdpAccountant } from './rdp.ts';
 export { poissonSample, replayableRandomness, secureRandomness, type Randomness } from './secure.ts';
+export { cachedLearner, type CachedLearner, type CachedLearnerOptions } from './cached.ts';

@@ -1,0 +1,46 @@
+import * as tf from '@tensorflow/tfjs';
+import { adapt, denseGradient, EspalierError } from '@espalier/core';
+import { jitter, scaler, tinyLoss, tinyModels, toBeAllClose, toLeakNothing, toRefuse } from '@espalier/testing';
+import { afterAll, expect, it } from 'vitest';
+import { cachedLearner } from './cached.ts';
+import { tangent } from './tangent.ts';
+
+const { one, two, inputs } = await tinyModels(afterAll);
+const key = (samples: string, step = 1) => ({ seed: 0, step, samples: [...samples] });
+
+it.each([['one stream', one], ['two streams', two]] as const)('teaches what the ordinary learner does, %s, and holds one trace for each batch', async (_, model) => {
+  const adapted = adapt(model, [scaler({}, { trainable: false }), tangent({ lambda: 0.1 })]);
+  jitter(adapted);
+  const options = { loss: tinyLoss, score: (y: tf.Tensor) => tf.tidy(() => tf.mean<tf.Scalar>(y)) };
+  const plain = adapted.learner<undefined>(options);
+  await toLeakNothing(async () => {
+    const cached = cachedLearner<typeof inputs, undefined>(adapted, options);
+    for (const [samples, batches] of [['abc', 1], ['abc', 1], ['cab', 2], ['abc', 2]] as const) {
+      const [a, b] = [await plain.learn(inputs, undefined, key(samples)), await cached.learn(inputs, undefined, key(samples))];
+      expect(b.names).toEqual(a.names.filter((name) => name !== 'squaredNorm'));
+      toBeAllClose(b.scalars, a.scalars.dataSync().slice(0, b.names.length), { relative: 1e-6 }, 'scalars');
+      for (const [name, g] of a.gradients) toBeAllClose(denseGradient(b.gradients.get(name)!), denseGradient(g), { relative: 2e-6 }, name);
+      a.dispose();
+      b.dispose();
+      expect(cached.held.batches).toBe(batches);
+      // Tangents move, the trace stays.
+      tf.tidy(() => [...adapted.parameters.values()].filter((p) => p.instance === 'tangent').forEach((p) => p.variable.assign(tf.mul(p.variable, 1.1))));
+    }
+    expect(cached.held.bytes).toBeGreaterThan(1000);
+    cached.dispose();
+    const small = cachedLearner<typeof inputs, undefined>(adapted, { ...options, bytes: 100 });
+    (await small.learn(inputs, undefined, key('abc'))).dispose();
+    expect(small.held).toEqual({ batches: 0, bytes: 0 });
+    small.dispose();
+  });
+  plain.dispose();
+  adapted.dispose();
+});
+
+it('is refused where the frozen model moves or drops', async () => {
+  const dropping = adapt(one, [tangent({ dropout: true })]);
+  await toRefuse(() => cachedLearner(dropping, { loss: tinyLoss }), EspalierError, 'where it drops');
+  const moved = adapt(one, [scaler(), tangent({ beside: 'trainable' })]);
+  await toRefuse(() => cachedLearner(moved, { loss: tinyLoss }), EspalierError, "'scaler' moves it");
+  for (const a of [dropping, moved]) a.dispose();
+});
