@@ -40,6 +40,7 @@ export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
 export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';
 export { blendStreams, joinStreamRows, mapStreams, streamOf, takeStreamRows, update, zipStreams, type Stream, type Streams } from './streams.ts';
+export { prefixCache, type PrefixCache } from './prefix-cache.ts';
 export { recordPrimal, replayPrimal, type PrimalTrace } from './trace.ts';
 export { mapValues, tensorsIn, tidy } from './tree.ts';
 export { Dual, dual, liftBilinear, liftElementwise, liftLinear, parts, primal, tangentOf, type Value } from './value.ts';

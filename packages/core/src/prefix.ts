@@ -1,6 +1,7 @@
 import type { SourcePoint, StagePoint } from './points.ts';
 import type { Step } from './step.ts';
 import type { Stream, Streams } from './streams.ts';
+import type { Frontier, PrefixCache } from './prefix-cache.ts';
 import { tidy } from './tree.ts';
 import { variantName } from './view.ts';
 
@@ -16,11 +17,13 @@ export class Prefix {
   private readonly clean = new Set<Stream>();
   private readonly blocks = new Map<string, { inputs: readonly (Stream | undefined)[]; outputs: Streams }>();
   private readonly sources = new Map<number, Streams>();
+  private restored: Frontier | undefined;
 
   /** A block's streams if they are known, or a refusal to compute what belongs to the learning phase. */
   stage(step: Step, point: StagePoint, streams: Streams): Streams | undefined {
     if (step.rows) return undefined;
     const key = `${point.id}/${variantName(step.variant)}/${step.pass}/${step.training}`;
+    if (this.restored?.blocks.has(key)) return streams; // they have passed it already
     const inputs = point.reads.map((name) => streams[name]);
     if (!this.observing) {
       const known = this.blocks.get(key);
@@ -35,6 +38,7 @@ export class Prefix {
 
   /** A source's streams if they are known. */
   source(step: Step, point: SourcePoint, body: () => Streams): Streams | undefined {
+    if (this.restored) return step.table.touched(point) ? undefined : Object.fromEntries(point.writes.flatMap((name) => (this.restored!.streams[name] ? [[name, this.restored!.streams[name]]] : [])));
     if (!this.observing) return this.sources.get(point.id);
     if (step.table.touched(point)) return unknown(point.writes);
     const outputs = this.hold(step, point.writes, tidy(body));
@@ -44,7 +48,20 @@ export class Prefix {
 
   /** How many sources and blocks were computed outside the gradient. */
   get size(): number {
-    return this.sources.size + this.blocks.size;
+    return this.sources.size + this.blocks.size + (this.restored?.blocks.size ?? 0);
+  }
+
+  /** What left the observed part: of every stream what its last clean block, or its source, gave. */
+  get frontier(): Frontier {
+    const streams: Record<string, Stream> = {};
+    for (const outputs of [...this.sources.values(), ...[...this.blocks.values()].map((b) => b.outputs)]) Object.assign(streams, outputs);
+    return { streams, blocks: new Set(this.blocks.keys()) };
+  }
+
+  /** Stands in for an observation that a cache holds. */
+  restore(frontier: Frontier): void {
+    this.restored = frontier;
+    this.observing = false;
   }
 
   private hold(step: Step, writes: readonly string[], streams: Streams): Streams {
@@ -56,9 +73,15 @@ export class Prefix {
 }
 
 /** Runs a forward pass off the tape for what can be known before learning, and leaves it with the step. */
-export function observe(step: Step, forward: () => unknown): Prefix {
+export function observe(step: Step, forward: () => unknown, cache?: PrefixCache): Prefix {
   const prefix = new Prefix();
   step.shared.prefix = prefix;
+  const known = cache?.read(step);
+  if (known) {
+    step.keep(known.streams);
+    prefix.restore(known);
+    return prefix;
+  }
   try {
     tidy(() => {
       forward();
@@ -68,6 +91,7 @@ export function observe(step: Step, forward: () => unknown): Prefix {
   } finally {
     prefix.observing = false;
   }
+  cache?.write(step, prefix.frontier);
   return prefix;
 }
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, denseGradient, EspalierError } from '@espalier/core';
-import { jitter, scaler, tinyLoss, tinyModels, toBeAllClose, toLeakNothing, toRefuse } from '@espalier/testing';
+import { adapt, denseGradient, EspalierError, prefixCache } from '@espalier/core';
+import { disposeInputs, jitter, scaler, takeInputs, tinyLoss, tinyModels, toBeAllClose, toLeakNothing, toRefuse } from '@espalier/testing';
 import { afterAll, expect, it } from 'vitest';
 import { cachedLearner } from './cached.ts';
 import { tangent } from './tangent.ts';
@@ -22,7 +22,7 @@ it.each([['one stream', one], ['two streams', two]] as const)('teaches what the 
       for (const [name, g] of a.gradients) toBeAllClose(denseGradient(b.gradients.get(name)!), denseGradient(g), { relative: 2e-6 }, name);
       a.dispose();
       b.dispose();
-      expect(cached.held.batches).toBe(batches);
+      expect(cached.held.entries).toBe(batches);
       // Tangents move, the trace stays.
       tf.tidy(() => [...adapted.parameters.values()].filter((p) => p.instance === 'tangent').forEach((p) => p.variable.assign(tf.mul(p.variable, 1.1))));
     }
@@ -30,10 +30,42 @@ it.each([['one stream', one], ['two streams', two]] as const)('teaches what the 
     cached.dispose();
     const small = cachedLearner<typeof inputs, undefined>(adapted, { ...options, bytes: 100 });
     (await small.learn(inputs, undefined, key('abc'))).dispose();
-    expect(small.held).toEqual({ batches: 0, bytes: 0 });
+    expect(small.held).toEqual({ entries: 0, bytes: 0 });
     small.dispose();
   });
   plain.dispose();
+  adapted.dispose();
+});
+
+it.each([['one stream', one, 1], ['two streams', two, 1], ['two streams, both cross blocks', two, 2]] as const)('what enters the linearised blocks, %s: batches put together anew find every sample', async (_name, model, lastK) => {
+  const adapted = adapt(model, [scaler({}, { trainable: false }), tangent({ lastK, replaceCls: true })]);
+  jitter(adapted);
+  const loss = (y: tf.Tensor) => tinyLoss(y);
+  const plain = adapted.learner<undefined>({ loss });
+  const mixed = takeInputs(inputs, [2, 0, 1]);
+  await toLeakNothing(async () => {
+    const cached = cachedLearner<typeof inputs, undefined>(adapted, { loss, keep: 'inputs' });
+    const products: number[] = [];
+    for (const [batch, samples] of [[inputs, 'abc'], [mixed, 'cab'], [inputs, 'abc']] as const) {
+      const a = await plain.learn(batch, undefined, key(samples));
+      let b: Awaited<ReturnType<typeof cached.learn>> | undefined;
+      const profile = await tf.profile(async () => {
+        b = await cached.learn(batch, undefined, key(samples));
+        return [];
+      });
+      products.push(profile.kernels.filter((k) => k.name === 'BatchMatMul').length);
+      for (const [name, g] of a.gradients) toBeAllClose(denseGradient(b!.gradients.get(name)!), denseGradient(g), { relative: 2e-6 }, name);
+      a.dispose();
+      b!.dispose();
+    }
+    expect(cached.held.entries).toBe(3);
+    // The frozen blocks run for the first batch alone.
+    expect(products[1]).toBeLessThan(products[0]!);
+    expect(products[2]).toBe(products[1]);
+    cached.dispose();
+  });
+  plain.dispose();
+  disposeInputs(mixed);
   adapted.dispose();
 });
 
@@ -42,5 +74,8 @@ it('is refused where the frozen model moves or drops', async () => {
   await toRefuse(() => cachedLearner(dropping, { loss: tinyLoss }), EspalierError, 'where it drops');
   const moved = adapt(one, [scaler(), tangent({ beside: 'trainable' })]);
   await toRefuse(() => cachedLearner(moved, { loss: tinyLoss }), EspalierError, "'scaler' moves it");
-  for (const a of [dropping, moved]) a.dispose();
+  const plain = adapt(one, [tangent({ lastK: 1 })]);
+  await toRefuse(() => plain.learn(inputs, tinyLoss, { cache: prefixCache() }), EspalierError, 'give samples');
+  await toRefuse(() => dropping.learn(inputs, tinyLoss, { cache: prefixCache(), samples: ['a', 'b', 'c'] }), EspalierError, 'where the model drops');
+  for (const a of [dropping, moved, plain]) a.dispose();
 });
