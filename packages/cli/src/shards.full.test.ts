@@ -46,6 +46,31 @@ it('killed as a whole, train-shards leaves no process behind, and the next call 
   for (const i of [1, 2]) expect(result('orphans', i).equals(result('whole', i)), `shard ${i}`).toBe(true);
 }, 120_000);
 
+it('a private training that is killed counts the steps it ends with, and draws noise anew', async () => {
+  const privacy = { epsilon: 4, delta: 1e-3, clip: 10 };
+  const statements: Record<string, unknown>[] = [];
+  for (const out of ['private', 'private-killed']) {
+    const lost: string[] = [];
+    await runShards(options(out, { privacy, optimiser: 'adam', checkpointEvery: 1 }), {
+      onEvent: (event) => {
+        if (event.type === 'lost') lost.push(event.reason);
+        if (out === 'private' || event.type !== 'started' || event.attempt > 1 || !event.id.startsWith('shard-1')) return;
+        void (async () => {
+          while (!hasCheckpoint(shard(out, 1))) await setTimeout(5);
+          process.kill(event.pid!, 'SIGKILL');
+        })();
+      },
+    });
+    expect(lost).toEqual(out === 'private' ? [] : ['killed by SIGKILL']);
+    statements.push(Object(JSON.parse(readFileSync(join(shard(out, 1), 'manifest.json'), 'utf8'))).task.privacy);
+  }
+  expect(statements[0]).toMatchObject({ steps: 8, samples: 16, rate: 0.25 });
+  expect(Number(statements[0]!['epsilon'])).toBeLessThanOrEqual(4);
+  // The same steps at the same noise: lost ones are not in what was published, and cost nothing.
+  expect(statements[1]).toEqual(statements[0]);
+  for (const i of [1, 2]) expect(result('private', i).equals(result('private-killed', i)), `noise of shard ${i}`).toBe(false);
+}, 180_000);
+
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);
