@@ -8,7 +8,5 @@ const test = { describe, it };
 // Tangents start at zero and steps drop nothing.
 const traits = { identityAtStart: true, weightsOnly: false, exactRows: true, seedless: true };
 
-// Everything linear; trainable plugins beside it are refused.
+// Everything linear; trainable plugins beside it are refused. More in conformance.full.test.ts.
 testPlugin(tangent, traits, { test });
-// A base of its own.
-testPlugin(tangent, { ...traits, identityAtStart: false, seedless: false }, { test, peers: [], options: { lastK: 1, reinit: true, replaceCls: true, regulariser: 'l2norm', lambda: 0.1, dropout: true } });
