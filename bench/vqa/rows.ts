@@ -28,9 +28,6 @@ const plugins: Readonly<Record<string, readonly string[]>> = {
   full: ['--plugin', 'tune:{"preset":"all"}'],
 };
 
-/** The task of `npm start`: which colour, shape or size the described one of at most two objects has. */
-const SHAPES = 'shapes:{"train":2600,"test":600,"most":2,"families":["attribute"]}';
-
 const settings: readonly Setting[] = [
   {
     name: 'easy-vqa-1000',
@@ -64,14 +61,6 @@ const settings: readonly Setting[] = [
     methods: { 'lora output': '3e-3', gift: '3e-3' },
     seeds: [0],
     args: ['--features', 'components', '--epochs', '4'],
-  },
-  {
-    name: 'gift-shapes',
-    data: SHAPES,
-    backbones: ['lxmert', 'vl-bert'],
-    methods: { 'lora output': '5e-3', gift: '5e-3' },
-    seeds: [0, 1, 2],
-    args: ['--batch-size', '16', '--epochs', '3'],
   },
 ];
 
