@@ -11,8 +11,9 @@ import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
 import type { Plugin } from './plugin.ts';
 import { weightsOf, type Scope, type TensorSource } from './scope.ts';
-import { finish, startStep, type Step, type StepOptions } from './step.ts';
-import type { PrefixCache } from './prefix-cache.ts';
+import { withGroups } from './samples.ts';
+import type { StepOptions } from './shared.ts';
+import { finish, startStep, type Step } from './step.ts';
 import type { Streams } from './streams.ts';
 import { recordPrimal, replayPrimal, type PrimalTrace } from './trace.ts';
 import { tidy } from './tree.ts';
@@ -44,7 +45,6 @@ export interface Learned {
 }
 
 export interface LearnOptions extends Omit<StepOptions, 'observe' | 'account'> {
-  readonly cache?: PrefixCache; // holds what the prefix gives for each sample; for models that neither drop nor route nor repeat
   readonly prefix?: boolean; // default true: run what nothing trainable touches outside the gradient
 }
 
@@ -100,7 +100,12 @@ export class Adapted<I> {
   }
 
   /** One forward pass; the output is the caller's to dispose. */
-  async forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
+  forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
+    if (options.trace) return this.forwardOnce(inputs, options);
+    return withGroups(this.plan, () => this.forwardOnce(inputs, options));
+  }
+
+  private async forwardOnce(inputs: I, options: StepOptions): Promise<tf.Tensor> {
     const step = await this.start(inputs, options);
     try {
       return tidy(() => evaluate(traced(options.trace, () => this.model.forward(inputs, step))).clone());
@@ -133,14 +138,18 @@ export class Adapted<I> {
    */
   async learn(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions = {}): Promise<Learned> {
     this.requireTrainable();
-    if (options.cache) requireCacheable(this.plan, options.samples);
-    const step = await this.start(inputs, { training: true, ...options, ...(options.trace && { recompute: false }) });
+    if (options.trace) return this.learnOnce(inputs, loss, { ...options, recompute: false });
+    return withGroups(this.plan, () => this.learnOnce(inputs, loss, options));
+  }
+
+  private async learnOnce(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions): Promise<Learned> {
+    const step = await this.start(inputs, { training: true, ...options });
     try {
       const { trainable } = this;
       const leaves = [...step.shared.leaves.values()];
       const found = differentiate(step, {
         forward: () => traced(options.trace, () => this.model.forward(inputs, step)), loss: (output) => loss(output, step), variables: trainable.map((p) => p.variable), leaves,
-        prefix: options.prefix !== false && !options.trace, rows: false, cache: options.cache,
+        prefix: options.prefix !== false && !options.trace, rows: false,
       });
       const { output, losses, observed } = found;
       const all = new Map(trainable.flatMap((p, i) => (found.gradients[i] ? [[p.path, found.gradients[i]] as const] : [])));
@@ -223,14 +232,6 @@ export class Adapted<I> {
     }
     return step;
   }
-}
-
-/** What a sample gives must follow from the sample alone. */
-function requireCacheable(plan: Plan, samples: readonly string[] | undefined): void {
-  if (!samples) throw new EspalierError('a cache of the frozen part: give samples, the ids that it keeps what it holds by');
-  const other = plan.hooks.find((h) => h.kind === 'stage' && h.mode !== 'edit');
-  if (plan.dropout) throw new RefusedError('a cache of the frozen part: what it gives differs from step to step where the model drops. Leave the cache out, or train with a plugin that drops nothing, such as tangent().');
-  if (other || plan.begins.length) throw new RefusedError(`a cache of the frozen part: '${other?.instance ?? plan.begins[0]!.instance}' decides how the model runs. Leave the cache out.`);
 }
 
 const traced = (trace: PrimalTrace | undefined, f: () => Value): Value => (trace ? replayPrimal(trace, f) : f());

@@ -10,7 +10,7 @@ import type { EmbeddingPoint, LinearPoint, ModelWeight, NormPoint, ParameterPoin
 import type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
 import type { PrivacyRequest, PrivateTraining } from './private-training.ts';
 import type { Select } from './select.ts';
-import type { Slot } from './step.ts';
+import type { Slot } from './shared.ts';
 
 /** The version of the hook contract that this core implements; a plugin made for another major is refused. */
 export const HOOK_API = '1.0';

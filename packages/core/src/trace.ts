@@ -45,6 +45,9 @@ let current: Trace | undefined;
 /** Whether derivative parts are left out just now. */
 export const primalOnly = (): boolean => current?.recording ?? false;
 
+/** Whether a trace is recorded or replayed just now: it owns what ops give. */
+export const isTraced = (): boolean => current !== undefined;
+
 /** The primal result of a lifted op: computed, and recorded or read where a trace is in force. */
 export function primalResult(compute: () => tf.Tensor): tf.Tensor {
   if (!current) return compute();

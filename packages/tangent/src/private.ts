@@ -117,7 +117,7 @@ export function privateLearner<I, T>(adapted: Adapted<I>, plan: PrivacyPlan, { l
         each.dispose();
       }
     },
-    last: 'traced', captures: false, refused: 'gradients of single samples are not recorded',
+    last: 'traced', captures: false, cached: undefined, refused: 'gradients of single samples are not recorded',
     dispose: () => gradients.dispose(),
   };
 }

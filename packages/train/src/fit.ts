@@ -37,6 +37,7 @@ export function fit<B, I, T = tf.Tensor2D>(adapted: Adapted<I>, task: Task<B, I,
     throw new EspalierError(`fit: the task has ${batchesPerEpoch} batches per epoch, expected at least 1. Is the training split empty, or the batch larger than it?`);
   if (settings.best && !task.validate) throw new EspalierError(`fit: best.metric '${settings.best.metric}' needs a task with validate`);
   if (task.learner && settings.accumulate > 1) throw new OptionsError(`fit: accumulate is ${settings.accumulate}, but the task computes gradients in its own way, of one batch per update`);
+  if (task.learner && settings.cache) throw new OptionsError('fit: the task computes gradients in its own way, which no cache of activations serves: leave cache out');
   const groups = optimiserGroups(adapted.trainable, settings.optimisers);
   const stopping = new AbortController();
   const signal = settings.signal ? AbortSignal.any([settings.signal, stopping.signal]) : stopping.signal;
