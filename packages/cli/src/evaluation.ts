@@ -2,6 +2,7 @@ import { limit, type VqaRecord } from '@espalier/data';
 import { demandOf } from './backbone-model.ts';
 import { absoluteSpec, openTaskData } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
+import { flopsOn, type Flops } from './flops.ts';
 import type { OpenedModel } from './model-directory.ts';
 import { scoreRecords, type Prediction, type Score } from './scoring.ts';
 
@@ -20,6 +21,7 @@ export interface Evaluation extends Score {
   readonly split: string;
   readonly data: string;
   readonly skipped: number;
+  readonly flops: Flops; // of the first questions
 }
 
 /** Scores a trained model. Without options these are the final numbers of its training, bit for bit on the same backend. */
@@ -34,9 +36,11 @@ export async function evaluate(opened: OpenedModel, { data: given, split, limitE
   const records = labelled(data.splits[chosen]);
   if (!records?.length) throw new UsageError(`${spec} has no answered questions in the split '${chosen}'. Choose another --split.`);
   const most = limitEval ?? (chosen === 'train' ? undefined : task.limitEval);
-  const found = await scoreRecords({ adapted, model, data, tokens, batchSize: task.batchSize }, most === undefined ? records : limit(records, most, task.seed), options);
+  const asked = most === undefined ? records : limit(records, most, task.seed);
+  const scored = { adapted, model, data, tokens, batchSize: task.batchSize };
+  const found = await scoreRecords(scored, asked, options);
   if (!found) throw new Interrupted('stopped before all questions were scored');
-  return { type: 'evaluation', split: chosen, data: spec, ...found, skipped: data.report().reduce((sum, f) => sum + (f.kept ? 0 : f.count), 0) };
+  return { type: 'evaluation', split: chosen, data: spec, ...found, skipped: data.report().reduce((sum, f) => sum + (f.kept ? 0 : f.count), 0), flops: await flopsOn(scored, asked) };
 }
 
 /** @throws UsageError naming the first difference: logits are in the order of the training's answers. */

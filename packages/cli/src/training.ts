@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tensorsIn } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
@@ -15,9 +14,10 @@ import type { z } from 'zod';
 import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
+import { flopsOn, type Flops } from './flops.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
 import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
-import { countParameters, flopsOf, type Flops } from './parameters.ts';
+import { countParameters } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
 import { scoreRecords, type Score } from './scoring.ts';
@@ -70,9 +70,10 @@ async function train(job: Job): Promise<Summary> {
   const note = (text: string) => onEvent({ type: 'note', text });
   c.notes.forEach(note);
   const parameters = countParameters(c.adapted);
-  const flops = await flopsOfFirst(c, settings.batchSize);
+  const counted = c.test ?? c.validation;
+  const before = await flopsOn({ ...c, batchSize: settings.batchSize }, counted, settings.batchSize);
   note(`${c.train.length} training, ${c.validation.length} validation and ${c.test?.length ?? 0} test questions, ${c.data.answers.length} answers`);
-  note(`${parameters.trainable.toLocaleString('en')} of ${parameters.total.toLocaleString('en')} parameters are trained; ${(flops.total / 1e6).toFixed(1)} MFLOPs per sample and forward pass`);
+  note(`${parameters.trainable.toLocaleString('en')} of ${parameters.total.toLocaleString('en')} parameters are trained; ${(before.total / 1e6).toFixed(1)} MFLOPs per sample and forward pass`);
   await mkdir(out, { recursive: true });
   const fingerprint = await c.adapted.fingerprint();
   const model = saveOptionsOf(c, settings, fingerprint);
@@ -95,6 +96,7 @@ async function train(job: Job): Promise<Summary> {
   const test = c.test && (await score(job, 'test', c.test));
   const validation = fitted.best ?? undefined;
   const final = test ?? (await score(job, 'validation', c.validation));
+  const flops = await flopsOn({ ...c, batchSize: settings.batchSize }, counted);
   const summary = summaryOf(job, { fitted, final, test, validationAccuracy: validation?.value, flops, bytes, scoringSeconds: (performance.now() - began) / 1000 });
   await writeWhole(join(out, 'summary.json'), new TextEncoder().encode(`${JSON.stringify(summary, null, 1)}\n`));
   return summary;
@@ -149,17 +151,6 @@ function fitOptionsOf({ settings, optimiser: { method, progress }, backend, comp
   };
 }
 
-/** FLOPs of a forward pass, counted on the first batch that is scored. */
-async function flopsOfFirst({ adapted, model, data, tokens, test, validation }: Composition, batchSize: number): Promise<Flops> {
-  for await (const batch of batches((test ?? validation).slice(0, batchSize), { data, tokenizer: tokens, batchSize })) {
-    const inputs = model.inputs(batch);
-    const rows = await adapted.account(inputs);
-    tf.dispose(tensorsIn(inputs));
-    return flopsOf(rows);
-  }
-  return flopsOf([]);
-}
-
 function scored({ composition: c, settings: { batchSize }, onEvent }: Job, split: string, records: readonly VqaRecord[], signal: AbortSignal | undefined): Promise<Score | undefined> {
   return scoreRecords({ ...c, batchSize }, records, { signal, onBatch: (done, of) => onEvent({ type: 'scoring', split, done, of }) });
 }
@@ -195,7 +186,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
     captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
-    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin,
+    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),
   };

@@ -1,10 +1,34 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Multiply-adds of matrix products that really ran, per sample, by who asked for them and where. */
+/** Multiply-adds of matrix products, by who asked for them and where. */
 export interface CostRow {
   readonly place: string; // an outermost unit: a source, a block, or '' for what lies outside
   readonly instance: string; // a plugin instance, or '' for the model itself
-  readonly macs: number; // per sample
+  readonly macs: number; // that really ran, per sample: the mean of `spent`
+  readonly spent: Float64Array; // that ran for each sample: [B]
+  readonly expected: Float64Array; // the same, where samples chose among ways each way by its probability: [B]
+}
+
+/** One of several ways that a sample may take, and how probable it was for each of the rows that run: [R]. */
+export interface Way {
+  readonly probabilities: ArrayLike<number>;
+  /** Runs this way for one sample, to see what it costs. */
+  run(): unknown;
+}
+
+interface Label {
+  readonly place: string;
+  readonly instance: string;
+  readonly rows: readonly number[] | undefined; // samples that the products are for; undefined is all of them
+  readonly chosen: boolean; // inside one of several ways: what was expected is booked apart
+}
+
+interface Row {
+  readonly place: string;
+  readonly instance: string;
+  total: number;
+  readonly spent: Float64Array;
+  readonly expected: Float64Array;
 }
 
 /**
@@ -12,16 +36,62 @@ export interface CostRow {
  * Elementwise work is not counted. Kernels carry no origin, so the step opens and closes labelled spans around them.
  */
 export class Account {
-  private readonly totals = new Map<string, { place: string; instance: string; macs: number }>();
-  private readonly labels: { place: string; instance: string }[] = [{ place: '', instance: '' }];
+  private rows = new Map<string, Row>();
+  private readonly labels: Label[] = [{ place: '', instance: '', rows: undefined, chosen: false }];
   private seen = 0;
+  private aside = false; // what is counted is only being asked for
 
-  /** Runs f with its products booked under a place or a plugin. */
-  within<T>(label: { place?: string; instance?: string }, f: () => T): T {
-    const current = this.labels.at(-1)!;
-    this.settle();
+  constructor(private readonly batch: number) {}
+
+  /** Runs f with its products booked under a place or a plugin, to the rows they are for. */
+  within<T>(label: { place?: string; instance?: string; rows?: readonly number[] | undefined }, f: () => T): T {
+    const { place, instance, rows, chosen } = this.labels.at(-1)!;
     // Nested places (a sublayer in a block) book under the outermost one.
-    this.labels.push({ place: current.place || (label.place ?? ''), instance: label.instance ?? current.instance });
+    return this.span({ place: place || (label.place ?? ''), instance: label.instance ?? instance, rows: label.rows ?? rows, chosen }, f);
+  }
+
+  /** Runs f, whose products serve all samples, whoever asks for them first. */
+  shared<T>(instance: string, f: () => T): T {
+    return this.span({ place: this.labels.at(-1)!.place, instance, rows: undefined, chosen: false }, f);
+  }
+
+  /** Runs f, in which every row took one of the ways. As expected counts what each way costs one sample, by its probability. */
+  expect<T>(rows: readonly number[] | undefined, ways: readonly Way[], f: () => T): T {
+    const label = this.labels.at(-1)!;
+    if (this.aside || label.chosen) return f();
+    const result = this.span({ ...label, chosen: true }, f);
+    const at = rows ?? Array.from({ length: this.batch }, (_, i) => i);
+    for (const { probabilities, run } of ways)
+      for (const cost of this.costOf(run)) {
+        const { expected } = this.row(cost);
+        at.forEach((row, i) => (expected[row]! += probabilities[i]! * cost.total));
+      }
+    return result;
+  }
+
+  /** What a run costs once all that is shared between samples is there. */
+  private costOf(run: () => unknown): Row[] {
+    const { rows } = this;
+    this.settle();
+    this.aside = true;
+    const count = () => {
+      this.rows = new Map();
+      run();
+      this.settle();
+      return [...this.rows.values()];
+    };
+    try {
+      count();
+      return count();
+    } finally {
+      this.rows = rows;
+      this.aside = false;
+    }
+  }
+
+  private span<T>(label: Label, f: () => T): T {
+    this.settle();
+    this.labels.push(label);
     try {
       return f();
     } finally {
@@ -32,21 +102,37 @@ export class Account {
 
   /** Books the kernels that ran since the last call. */
   private settle(): void {
-    const kernels = tf.engine().state.activeProfile.kernels;
-    const { place, instance } = this.labels.at(-1)!;
+    const { kernels } = tf.engine().state.activeProfile;
+    const label = this.labels.at(-1)!;
     for (; this.seen < kernels.length; this.seen++) {
       const macs = multiplyAdds(kernels[this.seen]!);
-      if (!macs) continue;
-      const key = `${place}|${instance}`;
-      const row = this.totals.get(key) ?? { place, instance, macs: 0 };
-      row.macs += macs;
-      this.totals.set(key, row);
+      if (macs) this.book(label, macs);
     }
   }
 
-  /** Runs f under tfjs's profiler and returns what was booked, divided by the batch size. */
+  private book(label: Label, macs: number): void {
+    const row = this.row(label);
+    row.total += macs;
+    const samples = label.rows ?? row.spent.keys();
+    const share = macs / (label.rows?.length ?? this.batch);
+    for (const sample of samples) {
+      row.spent[sample]! += share;
+      if (!label.chosen) row.expected[sample]! += share;
+    }
+  }
+
+  private row({ place, instance }: Pick<Label, 'place' | 'instance'>): Row {
+    const key = `${place}|${instance}`;
+    const known = this.rows.get(key);
+    if (known) return known;
+    const made = { place, instance, total: 0, spent: new Float64Array(this.batch), expected: new Float64Array(this.batch) };
+    this.rows.set(key, made);
+    return made;
+  }
+
+  /** Runs f under tfjs's profiler and returns what was booked for a batch of so many samples. */
   static async of(batch: number, f: (account: Account) => Promise<void>): Promise<CostRow[]> {
-    const account = new Account();
+    const account = new Account(batch);
     try {
       await tf.engine().profile(async () => {
         await f(account);
@@ -56,7 +142,7 @@ export class Account {
     } finally {
       tf.engine().state.profiling = false; // tfjs leaves it on when f throws
     }
-    return [...account.totals.values()].map((row) => ({ ...row, macs: row.macs / batch }));
+    return [...account.rows.values()].map(({ total, ...row }) => ({ ...row, macs: total / batch }));
   }
 }
 
@@ -82,3 +168,46 @@ function multiplyAdds({ name, inputShapes, outputShapes }: KernelRun): number {
 /** Sums the multiply-adds per sample of an account, over everything or over what a filter keeps. */
 export const totalMacs = (rows: readonly CostRow[], keep: (row: CostRow) => boolean = () => true): number =>
   rows.filter(keep).reduce((total, row) => total + row.macs, 0);
+
+/** Multiply-adds of a sample: the mean, and what 95 of 100 samples do not exceed. */
+export interface Spread {
+  readonly mean: number;
+  readonly p95: number;
+}
+
+/** Expected and spent multiply-adds of a sample. */
+export interface Cost {
+  readonly expected: Spread;
+  readonly spent: Spread;
+}
+
+/** What some samples cost, in all, by plugin instance ('' is the model itself) and by place ('' lies outside of sources and blocks). */
+export interface Costs {
+  readonly samples: number;
+  readonly total: Cost;
+  readonly byInstance: Readonly<Record<string, Cost>>;
+  readonly byPlace: Readonly<Record<string, Cost>>;
+}
+
+/** Adds up the accounts of batches. */
+export function costsOf(batches: readonly (readonly CostRow[])[]): Costs {
+  const sizes = batches.map((rows) => rows[0]?.spent.length ?? 0);
+  const samples = sizes.reduce((a, b) => a + b, 0);
+  const cost = (keep: (row: CostRow) => boolean): Cost => {
+    const of = (part: 'expected' | 'spent') =>
+      spreadOf(batches.flatMap((rows, i) => Array.from({ length: sizes[i]! }, (_, b) => rows.reduce((sum, row) => (keep(row) ? sum + row[part][b]! : sum), 0))));
+    return { expected: of('expected'), spent: of('spent') };
+  };
+  const by = (key: 'instance' | 'place') => {
+    const names = [...new Set(batches.flatMap((rows) => rows.map((row) => row[key])))];
+    return Object.fromEntries(names.map((name) => [name, cost((row) => row[key] === name)]));
+  };
+  return { samples, total: cost(() => true), byInstance: by('instance'), byPlace: by('place') };
+}
+
+/** Mean and 95th percentile (nearest rank); zero of nothing. */
+export function spreadOf(values: readonly number[]): Spread {
+  if (!values.length) return { mean: 0, p95: 0 };
+  const sorted = [...values].sort((a, b) => a - b);
+  return { mean: values.reduce((a, b) => a + b, 0) / values.length, p95: sorted[Math.ceil(0.95 * values.length) - 1]! };
+}

@@ -1,4 +1,4 @@
-export { Account, totalMacs, type CostRow } from './account.ts';
+export { Account, costsOf, spreadOf, totalMacs, type Cost, type CostRow, type Costs, type Spread, type Way } from './account.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, readout, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';

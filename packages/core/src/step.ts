@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Account } from './account.ts';
+import type { Account, Way } from './account.ts';
 import type { Feeder, StepKey } from './feed.ts';
 import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
@@ -282,10 +282,16 @@ export class Step {
     return tree;
   }
 
-  /** Runs f with its products booked to a plugin. */
+  /** Runs f with its products booked to a plugin, and to the rows that run here. */
   by<T>(instance: string, f: () => T): T {
     const { account } = this.shared;
-    return account ? account.within({ instance }, f) : f();
+    return account ? account.within({ instance, rows: this.rows }, f) : f();
+  }
+
+  /** Runs f, in which each row that runs here takes one of the ways. Where the step is counted, what was expected is counted with it. */
+  expect<T>(ways: () => readonly Way[], f: () => T): T {
+    const { account } = this.shared;
+    return account ? account.expect(this.rows, ways(), f) : f();
   }
 
   /** Puts known parameters where the memo looks for them, for every tape: an isolated stage reads its arguments this way. */
@@ -302,7 +308,10 @@ export class Step {
   private around(point: StagePoint, index: number, streams: Streams): Streams {
     const hook: OwnedStage | undefined = this.table.stages[point.id]?.find((h) => h.index > index);
     if (!hook) return point.body(streams, this);
-    const run = (s: Streams, change?: View) => this.by('', () => (change ? this.with(change) : this).around(point, hook.index, s));
+    const run = (s: Streams, change?: View) => {
+      const inside = change ? this.with(change) : this;
+      return inside.by('', () => inside.around(point, hook.index, s));
+    };
     return this.by(hook.instance, () => hook.around(run, streams, this));
   }
 
@@ -312,13 +321,15 @@ export class Step {
   }
 
   private fold<P extends Params>(at: WeightPoint<P>, hooks: readonly OwnedWeight[]): P {
+    const { account } = this.shared;
     let p: Params = at.pretrained;
     for (const h of hooks) {
       // A scaling is of the whole weight, products that earlier scalings left in the tail included.
       if (h.mode === 'scale' && !h.tail && isLinear(p) && p.lowRank.length) p = materialise(p);
-      const before = isLinear(p) ? p.lowRank.length : 0;
-      p = this.by(h.instance, () => h.apply(p, this));
-      if (this.shared.account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
+      const given = p;
+      p = account ? account.shared(h.instance, () => h.apply(given, this)) : h.apply(given, this);
+      const before = isLinear(given) ? given.lowRank.length : 0;
+      if (account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
     }
     return p as P; // every hook returns the kind of place it was given
   }

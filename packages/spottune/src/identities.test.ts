@@ -138,7 +138,7 @@ describe('skipping and replacing', () => {
       const open = share(standard, put(model, [spottune({ strategy: 'blockdrop', policy: sure(OPEN) })]));
       toBeBitEqual(await outputOf(open), await outputOf(standard), name);
       const rows = await put(model, [spottune({ strategy: 'blockdrop', policy: sure(CLOSED) })]).account(inputs);
-      expect(rows.filter((r) => /^(joint|text|vision|cross)\.\d/.test(r.place))).toEqual([]);
+      expect(totalMacs(rows, (r) => /^(joint|text|vision|cross)\.\d/.test(r.place))).toBe(0);
     }
   });
 

@@ -5,6 +5,7 @@ import {
 } from '@espalier/core';
 import type { Branches, BranchesOf } from './branches.ts';
 import { connect } from './counterfactual.ts';
+import { waysOf } from './expectation.ts';
 import type { Unit } from './units.ts';
 
 /** What a step decided, for the routes to read. */
@@ -26,8 +27,14 @@ export const routeUnit = (unit: Unit, branches: BranchesOf, routing: Routing): H
     // Streams that the stage neither reads nor writes go past it: they need no rows taken.
     const names = new Set([...unit.stage.reads, ...unit.stage.writes]);
     const inside = Object.fromEntries(Object.entries(streams).filter(([name]) => names.has(name)));
-    return { ...streams, ...routed(unit, branches(run, step), routing, inside, step) };
+    const through = branches(run, step);
+    const ways = () => waysOf(unit, probabilitiesOf(unit, routing, step), inside, through);
+    return { ...streams, ...step.expect(ways, () => routed(unit, through, routing, inside, step)) };
   });
+
+/** How probable it was that a unit's gates are open, row by row: [R W]. */
+const probabilitiesOf = ({ first, width }: Unit, { decided, count }: Routing, step: Step): Float32Array =>
+  tf.tidy(() => tf.slice(step.get(decided.gates), [0, count + first], [-1, width]).dataSync<'float32'>());
 
 function routed(unit: Unit, { on, off }: Branches, { decided, count, counterfactual }: Routing, streams: Streams, step: Step): Streams {
   const all = step.get(decided.gates);

@@ -4,7 +4,7 @@ import { downloads, printJson } from '../console.ts';
 import { evaluate } from '../evaluation.ts';
 import { openModel } from '../model-directory.ts';
 import { progressFor } from '../progress.ts';
-import { describeShares } from '../report.ts';
+import { describeFlops, describeShares } from '../report.ts';
 import { EvalSettings } from '../settings.ts';
 import { percent, whole } from '../table.ts';
 import { command } from './command.ts';
@@ -28,7 +28,7 @@ export const evalCommand = command({
       progress.end();
       if (predictions !== undefined) await writeWhole(predictions, new TextEncoder().encode(lines.join('')));
       if (json) printJson(to, result);
-      else to.out(`${percent(result.accuracy)} of ${whole(result.questions)} questions (${result.split} of ${result.data}), loss ${result.loss.toFixed(4)}, ${whole(result.skipped)} records skipped\n\n${describeShares(result)}\n`);
+      else to.out(`${percent(result.accuracy)} of ${whole(result.questions)} questions (${result.split} of ${result.data}), loss ${result.loss.toFixed(4)}, ${whole(result.skipped)} records skipped\n\n${describeFlops(result.flops)}\n\n${describeShares(result)}\n`);
     } finally {
       progress.end();
       opened.dispose();
