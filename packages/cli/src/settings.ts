@@ -2,6 +2,11 @@ import { z } from 'zod';
 import { OPTIMISERS } from './optimisers.ts';
 import { PluginEntry } from './plugin-spec.ts';
 
+/** The names of `--schedule`. */
+export const SCHEDULES = ['constant', 'linear', 'cosine'] as const;
+/** A largest norm, or none. */
+export const CLIP = z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'");
+
 const count = z.int().positive();
 const text = z.string().min(1);
 
@@ -37,11 +42,15 @@ export const TrainSettings = z.strictObject({
   epochs: option(count.default(5), 'passes over the training split', 'N'),
   batchSize: option(count.default(32), 'questions per batch', 'N'),
   lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),
-  schedule: option(z.enum(['constant', 'linear', 'cosine']).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
+  schedule: option(z.enum(SCHEDULES).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
   warmup: option(z.number().nonnegative().default(0.1), 'warm-up: below 1 a fraction of the run, else steps', 'N'),
   optimiser: option(z.enum(OPTIMISERS).default('adamw'), 'adamw; bert-adam as LXMERT and VisualBERT, vl-bert-adamw as VL-BERT were fine-tuned, with their first and last rates; adam or sgd', 'NAME'),
   weightDecay: option(z.number().nonnegative().optional(), 'of adamw and bert-adam (default 0.01), vl-bert-adamw (1e-4) and sgd (0); biases and norms are exempt, but for bert-adam and vl-bert-adamw', 'X'),
-  clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
+  clip: option(CLIP.default(1), 'largest global gradient norm, or none', 'NORM'),
+  group: option(
+    z.array(z.union([z.string().min(1), z.looseObject({ name: z.string().min(1) })])).default([]),
+    `how the variables of one group are moved, 'NAME:{"optimiser":..,"lr":..,"weightDecay":..,"schedule":..,"warmup":..,"clip":..}', where not as all others or as their plugin says; may be repeated`, 'SPEC',
+  ),
   flip: option(z.boolean().default(false), 'mirror half of the samples of an epoch: their boxes, and left and right in question and answers'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
-  answerLoss, fit, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
+  answerLoss, fit, METRICS, metricsFile, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
   type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
@@ -15,8 +15,8 @@ import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
 import { flopsOn, type Flops } from './flops.ts';
+import { checkGroups, groupOptions } from './groups.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
-import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
 import { countParameters } from './parameters.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
@@ -44,11 +44,11 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   const settings = parseSettings(TrainSettings, options);
   const out = settings.out ?? join('out', `train-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   refuseOtherRun(out, settings.resume);
-  const optimiser = optimiserNamed(settings.optimiser, settings.weightDecay);
+  checkGroups(settings);
   const backend = await selectBackend(settings.backend, { threads: settings.threads });
   const composition = await compose(container, settings, { note: (text) => onEvent({ type: 'note', text }), signal });
   try {
-    return await train({ settings, optimiser, out, backend: backend.name, composition, container, onEvent, signal });
+    return await train({ settings, out, backend: backend.name, composition, container, onEvent, signal });
   } finally {
     composition.dispose();
   }
@@ -56,7 +56,6 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
 
 interface Job {
   readonly settings: Settings;
-  readonly optimiser: NamedOptimiser;
   readonly out: string;
   readonly backend: string;
   readonly composition: Composition;
@@ -130,16 +129,10 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
   accuracy, loss, ...Object.fromEntries(Object.entries(byAnswerType).map(([name, share]) => [`accuracy ${name}`, share.accuracy])),
 });
 
-function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip } = settings;
-  const group = {
-    method,
-    rate: lr,
-    schedule: schedule({ shape: settings.schedule, warmup: warmup < 1 ? { fraction: warmup } : { steps: Math.round(warmup) }, progress }),
-  };
-  const groups = [...new Set(c.adapted.trainable.map((p) => p.group))];
+function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
+  const { clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip } = settings;
   return {
-    optimisers: Object.fromEntries(groups.map((name) => [name, group])),
+    optimisers: groupOptions(c.adapted, settings),
     epochs, seed, accumulate, recompute, resume,
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },

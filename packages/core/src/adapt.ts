@@ -9,7 +9,7 @@ import { learnerOf, type Learner, type LearnerOptions } from './learner.ts';
 import { evaluate } from './ops.ts';
 import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
-import type { Plugin } from './plugin.ts';
+import type { GroupDefaults, Plugin } from './plugin.ts';
 import { weightsOf, type Scope, type TensorSource } from './scope.ts';
 import { finish, startStep, type Step, type StepOptions } from './step.ts';
 import type { Streams } from './streams.ts';
@@ -53,6 +53,8 @@ export interface AdaptOptions {
 export class Adapted<I> {
   readonly plan: Plan;
   readonly parameters: ReadonlyMap<string, ParameterPoint>;
+  /** How plugins would have the variables of a parameter group moved. */
+  readonly groups: ReadonlyMap<string, GroupDefaults>;
   private readonly owned: readonly tf.Variable[];
 
   /** Use `adapt`. */
@@ -63,6 +65,7 @@ export class Adapted<I> {
     shared: ReadonlyMap<string, ParameterPoint> = new Map(),
   ) {
     const parameters = new Map<string, ParameterPoint>();
+    const groups = new Map<string, GroupDefaults>();
     const attached: Attached[] = [];
     const ids = { next: model.scope.size };
     const own = () => [...parameters.values()].flatMap((p) => (shared.has(p.path) ? [] : [p.variable]));
@@ -70,7 +73,7 @@ export class Adapted<I> {
       for (const plugin of plugins) {
         if (attached.some((a) => a.instance === plugin.instance))
           throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
-        const host = hostOf(plugin, model, seed, ids, parameters, shared);
+        const host = hostOf(plugin, model, seed, ids, parameters, groups, shared);
         const hooks = plugin.attach(host);
         attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance) });
       }
@@ -80,6 +83,7 @@ export class Adapted<I> {
       throw e;
     }
     this.parameters = parameters;
+    this.groups = groups;
     this.owned = own();
   }
 

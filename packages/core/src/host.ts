@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Model } from './adapt.ts';
-import { EspalierError } from './errors.ts';
+import { ConflictError, EspalierError } from './errors.ts';
 import type { ParameterPoint } from './points.ts';
-import type { Host, Plugin } from './plugin.ts';
+import type { GroupDefaults, Host, Plugin } from './plugin.ts';
 import { random } from './random.ts';
 import { select } from './select.ts';
 
@@ -13,6 +13,7 @@ export function hostOf(
   seed: number,
   ids: { next: number },
   parameters: Map<string, ParameterPoint>,
+  groups: Map<string, GroupDefaults>,
   shared: ReadonlyMap<string, ParameterPoint>,
 ): Host {
   const { points } = model.scope;
@@ -28,6 +29,12 @@ export function hostOf(
     streams: [...new Set(points.source.flatMap((s) => s.writes))],
     slot: (name) => ({ name: `${who}/${name}` }),
     parameters: (instance) => [...parameters.values()].filter((p) => p.instance === instance),
+    group: (name, defaults) => {
+      const said = groups.get(name);
+      if (said && JSON.stringify(said) !== JSON.stringify(defaults))
+        throw new ConflictError(`'${who}' would have the variables of group '${name}' moved by ${JSON.stringify(defaults)}, another plugin by ${JSON.stringify(said)}. Make their options agree.`);
+      groups.set(name, defaults);
+    },
     variable: (path, shape, initializer, group = 'default') => {
       const name = `${who}/${path}`;
       if (parameters.has(name)) throw new EspalierError(`'${who}' names the variable '${path}' twice`);

@@ -18,7 +18,7 @@ export {
 } from './ops.ts';
 export { explainIssues, selectSchema } from './options.ts';
 export { Plan, type Attached, type Table } from './plan.ts';
-export { definePlugin, HOOK_API, type Definition, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
+export { definePlugin, HOOK_API, type Definition, type GroupDefaults, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
 export {
   sequence, within, type EmbeddingPoint, type LinearPoint, type LinearSite, type ModelWeight, type NormPoint, type ParameterPoint, type Point,
   type SitePoint, type SourcePoint, type Stage, type StagePoint, type WeightPoint,

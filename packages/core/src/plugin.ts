@@ -12,6 +12,19 @@ import type { Slot } from './step.ts';
 /** The version of the hook contract that this core implements; a plugin made for another major is refused. */
 export const HOOK_API = '1.0';
 
+/**
+ * How the variables of a group are best moved, as plain data: what a plugin asks for and whoever trains may override. What is
+ * left out is as for all other variables.
+ */
+export interface GroupDefaults {
+  readonly optimiser?: string; // by its name in the command: 'sgd'
+  readonly rate?: number; // peak learning rate
+  readonly weightDecay?: number;
+  readonly schedule?: string; // 'constant', 'linear' or 'cosine'
+  readonly warmup?: number; // below 1 a fraction of the run, else steps
+  readonly clip?: number | 'none'; // largest norm of the group's own gradient, apart from all others
+}
+
 /** What a plugin is given to attach with. A select that matches nothing throws. Points come in the model's own order. */
 export interface Host {
   /** The frozen model, for policies: its inputs are those of the step. */
@@ -26,6 +39,8 @@ export interface Host {
   readonly streams: readonly string[];
   /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
   variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
+  /** Says how the variables of a group are best moved. @throws ConflictError when another plugin said otherwise. */
+  group(name: string, defaults: GroupDefaults): void;
   /** The variables of an instance attached before this one, as places to hook. */
   parameters(instance: string): readonly ParameterPoint[];
   /** A typed key for what this plugin keeps during one step. */
