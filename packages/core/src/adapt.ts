@@ -73,7 +73,7 @@ export class Adapted<I> {
       for (const plugin of plugins) {
         if (attached.some((a) => a.instance === plugin.instance))
           throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
-        const host = hostOf(plugin, model, seed, ids, parameters, groups, shared);
+        const host = hostOf(plugin, model, seed, ids, parameters, shared, groups);
         const hooks = plugin.attach(host);
         attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance) });
       }

@@ -13,8 +13,8 @@ export function hostOf(
   seed: number,
   ids: { next: number },
   parameters: Map<string, ParameterPoint>,
-  groups: Map<string, GroupDefaults>,
   shared: ReadonlyMap<string, ParameterPoint>,
+  groups: Map<string, GroupDefaults> = new Map(),
 ): Host {
   const { points } = model.scope;
   const who = plugin.instance;
