@@ -18,6 +18,14 @@ interface Setting {
   readonly args: readonly string[];
 }
 
+/** SpotTune with a learnt policy, which has a rate of its own. */
+function policy(options: string): readonly string[] {
+  return ['--plugin', `spottune:${options.replace('BUDGET', '"estimator":"reinmax","budget":{"kind":"target","rate":0.5,"weight":10,"by":"macs"}')}`, '--group', 'policy:{"lr":1e-3}'];
+}
+
+/** SpotTune's family at the rates of what it trains: copies of weights as `full`, what is added to frozen ones as `gift`. */
+const routed = { frozen: '3e-3', standard: '5e-4', 'last 2': '5e-4', 'spottune block': '5e-4', spottune: '5e-4', blockdrop: '5e-4', 'routed gift': '3e-3', 'global mask': '5e-4', random: '5e-4' };
+
 /** What a method puts on the backbone. Rates, below, were not searched. */
 const plugins: Readonly<Record<string, readonly string[]>> = {
   'head only': [],
@@ -26,6 +34,16 @@ const plugins: Readonly<Record<string, readonly string[]>> = {
   'lora output': ['--plugin', 'lora:{"at":{"role":["attention.output","cross.output"]}}'],
   gift: ['--plugin', 'gift:{}'],
   full: ['--plugin', 'tune:{"preset":"all"}'],
+  // SpotTune and its controls. Everything that opens some of its gates opens half, counted by multiply-adds.
+  frozen: ['--plugin', 'spottune:{"strategy":"frozen"}'],
+  standard: ['--plugin', 'spottune:{"strategy":"standard"}'],
+  'last 2': ['--plugin', 'spottune:{"strategy":"last_k","last":2}'],
+  'spottune block': policy('{"strategy":"spottune_block",BUDGET}'),
+  spottune: policy('{"strategy":"spottune",BUDGET}'),
+  blockdrop: policy('{"strategy":"blockdrop","policy":{"kind":"trunk","prior":0.9},BUDGET}'),
+  'routed gift': [...policy('{"copies":false,BUDGET}'), '--plugin', 'gift:{}'],
+  'global mask': policy('{"strategy":"global",BUDGET}'),
+  random: ['--plugin', 'spottune:{"strategy":"random","policy":{"kind":"random","rate":0.5}}'],
 };
 
 const settings: readonly Setting[] = [
@@ -62,6 +80,8 @@ const settings: readonly Setting[] = [
     seeds: [0],
     args: ['--features', 'components', '--epochs', '4'],
   },
+  { name: 'spottune-1000', data: 'easy-vqa', backbones: ['lxmert'], methods: routed, seeds: [0, 1, 2], args: ['--limit-train', '1000', '--epochs', '10', '--patience', '3'] },
+  { name: 'spottune-all', data: 'easy-vqa', backbones: ['lxmert'], methods: routed, seeds: [0], args: ['--features', 'components', '--epochs', '4'] },
 ];
 
 /** Every row of every comparison, in the order in which they are run. */

@@ -4,6 +4,7 @@ import { absoluteSpec, openTaskData } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { flopsOn, type Flops } from './flops.ts';
 import type { OpenedModel } from './model-directory.ts';
+import { measureRecords, type MeasureReport } from './pictures/measures.ts';
 import { scoreRecords, type Prediction, type Score } from './scoring.ts';
 
 export interface EvaluateOptions {
@@ -13,6 +14,7 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onBatch?: (done: number, of: number) => void;
   readonly onPrediction?: (prediction: Prediction) => void;
+  readonly measured?: boolean | undefined; // also what the plugins' measures say; default false
 }
 
 /** What an evaluation found. */
@@ -22,10 +24,11 @@ export interface Evaluation extends Score {
   readonly data: string;
   readonly skipped: number;
   readonly flops: Flops; // of the first questions
+  readonly measures?: readonly MeasureReport[]; // where they were asked for
 }
 
 /** Scores a trained model. Without options these are the final numbers of its training, bit for bit on the same backend. */
-export async function evaluate(opened: OpenedModel, { data: given, split, limitEval, ...options }: EvaluateOptions = {}): Promise<Evaluation> {
+export async function evaluate(opened: OpenedModel, { data: given, split, limitEval, measured = false, ...options }: EvaluateOptions = {}): Promise<Evaluation> {
   const { task, model, kind, adapted, tokens } = opened;
   const spec = given === undefined ? task.data : absoluteSpec(given);
   const config = Object(model.config);
@@ -39,8 +42,9 @@ export async function evaluate(opened: OpenedModel, { data: given, split, limitE
   const asked = most === undefined ? records : limit(records, most, task.seed);
   const scored = { adapted, model, data, tokens, batchSize: task.batchSize };
   const found = await scoreRecords(scored, asked, options);
-  if (!found) throw new Interrupted('stopped before all questions were scored');
-  return { type: 'evaluation', split: chosen, data: spec, ...found, skipped: data.report().reduce((sum, f) => sum + (f.kept ? 0 : f.count), 0), flops: await flopsOn(scored, asked) };
+  const measures = measured ? await measureRecords(scored, asked, options) : undefined;
+  if (!found || (measured && !measures)) throw new Interrupted('stopped before all questions were scored');
+  return { type: 'evaluation', split: chosen, data: spec, ...found, skipped: data.report().reduce((sum, f) => sum + (f.kept ? 0 : f.count), 0), flops: await flopsOn(scored, asked), ...(measures && { measures }) };
 }
 
 /** @throws UsageError naming the first difference: logits are in the order of the training's answers. */

@@ -18,6 +18,7 @@ export function describeSummary(s: Summary): string {
     ['training', `${s.steps} steps, ${s.epochs} epochs${s.bestEpoch === undefined ? '' : `, best after epoch ${s.bestEpoch}`}, ${whole(s.trainQuestions)} questions each`],
     ['time', `${s.seconds.toFixed(1)} s, ${s.samplesPerSecond.toFixed(1)} samples/s; scoring ${s.scoringSeconds.toFixed(1)} s`],
     ['forward pass', `${megaflops(s.flopsPerSample)} per sample (${plugins.join(', ')})`],
+    ...Object.entries(s.measured).map(([name, mean]) => [name, `${mean.toFixed(3)} in the mean`]),
     ['peak memory', megabytes(s.peakMemory)],
     ['backbone', `${s.backbone}, weights ${s.weights}, plugins ${s.plugins.join(', ')}`],
     ['data', s.data],

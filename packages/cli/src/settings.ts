@@ -70,6 +70,7 @@ export const EvalSettings = z.strictObject({
   split: option(z.enum(['train', 'validation', 'test']).optional(), 'train, validation or test; default test where it has answers', 'NAME'),
   limitEval: option(count.optional(), "score a seeded sample of N questions; default the training's", 'N'),
   predictions: option(text.optional(), 'write one JSON object per question to FILE', 'FILE'),
+  report: option(text.optional(), "write report.json and the plugins' pictures (what each sample used, by layer, component and question type) to DIR; runs the questions once more", 'DIR'),
   backend, threads, json,
 });
 

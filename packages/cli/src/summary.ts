@@ -39,6 +39,7 @@ export interface Summary {
   readonly flopsPerSample: number; // forward, two per multiply-add
   readonly flopsByPlugin: Readonly<Record<string, number>>;
   readonly flops: Flops; // expected and spent, by plugin and block
+  readonly measured: Readonly<Record<string, number>>; // 'INSTANCE NAME' of the plugins' measures: means over the same samples and all that is measured
   readonly backbone: string;
   readonly weights: string; // 'none' when drawn from the seed
   readonly plugins: readonly string[]; // instances

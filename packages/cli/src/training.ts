@@ -14,10 +14,11 @@ import type { z } from 'zod';
 import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
-import { flopsOn, type Flops } from './flops.ts';
+import { COUNTED, flopsOn, type Flops } from './flops.ts';
 import { checkGroups, groupOptions } from './groups.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
 import { countParameters } from './parameters.ts';
+import { measureMeans, measureRecords } from './pictures/measures.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
 import { scoreRecords, type Score } from './scoring.ts';
@@ -96,7 +97,8 @@ async function train(job: Job): Promise<Summary> {
   const validation = fitted.best ?? undefined;
   const final = test ?? (await score(job, 'validation', c.validation));
   const flops = await flopsOn({ ...c, batchSize: settings.batchSize }, counted);
-  const summary = summaryOf(job, { fitted, final, test, validationAccuracy: validation?.value, flops, bytes, scoringSeconds: (performance.now() - began) / 1000 });
+  const measured = measureMeans((await measureRecords({ ...c, batchSize: settings.batchSize }, counted.slice(0, COUNTED))) ?? []);
+  const summary = summaryOf(job, { fitted, final, test, validationAccuracy: validation?.value, flops, measured, bytes, scoringSeconds: (performance.now() - began) / 1000 });
   await writeWhole(join(out, 'summary.json'), new TextEncoder().encode(`${JSON.stringify(summary, null, 1)}\n`));
   return summary;
 }
@@ -161,11 +163,12 @@ interface Outcome {
   readonly test: Score | undefined;
   readonly validationAccuracy: number | undefined;
   readonly flops: Flops;
+  readonly measured: Readonly<Record<string, number>>;
   readonly bytes: number;
   readonly scoringSeconds: number;
 }
 
-function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, final, test, validationAccuracy, flops, bytes, scoringSeconds }: Outcome): Summary {
+function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, final, test, validationAccuracy, flops, measured, bytes, scoringSeconds }: Outcome): Summary {
   const { trainable, total } = countParameters(c.adapted);
   const { accuracy, loss, byAnswerType, byQuestionType, questions, cut } = final;
   return {
@@ -179,7 +182,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
     captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
-    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops,
+    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops, measured,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),
   };

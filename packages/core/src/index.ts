@@ -1,7 +1,7 @@
 export { Account, costsOf, spreadOf, totalMacs, type Cost, type CostRow, type Costs, type Spread, type Way } from './account.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
-export { around, begin, readout, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
+export { around, begin, measure, readout, value, weight, type Activation, type Hook, type Measured, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
 export { dtypeOf, elementsOf, storedSize, type Dtype, type StoredTensor } from './dtypes.ts';
 export { adopt, graphBackend, type GraphBackend } from './engine.ts';
@@ -17,6 +17,7 @@ export {
   takeRows, tanh, transpose, unitRows,
 } from './ops.ts';
 export { explainIssues, selectSchema } from './options.ts';
+export { measurements, type Measurement } from './measurements.ts';
 export { Plan, type Attached, type Table } from './plan.ts';
 export { definePlugin, HOOK_API, type Definition, type GroupDefaults, type Host, type Named, type Plugin, type PluginFactory, type Restorer } from './plugin.ts';
 export {

@@ -5,6 +5,7 @@ import { independentGates } from './choice.ts';
 import { gatedWeights, tuned } from './copies.ts';
 import { commonNoise, drawPath, votesOf } from './decide.ts';
 import { hardGate, marginOf, type Draw } from './estimators.ts';
+import { gateMeasures } from './measures.ts';
 import { mixed } from './mixing.ts';
 import { globalPolicy } from './policy.ts';
 import type { Settings } from './settings.ts';
@@ -38,10 +39,15 @@ export function global(host: Host, units: readonly Unit[], settings: Settings): 
     }
     return gateOf(unit, step);
   };
-  return gatedWeights(host, units, settings).map((w) => {
+  const numbers = (step: Step) => {
+    const { gate, margin } = draw(step);
+    return { gates: gate, probabilities: tf.sigmoid(margin) };
+  };
+  const hooks = gatedWeights(host, units, settings).map((w) => {
     const unit = gated.get(w);
     return unit ? mixed(host, w, unit, w === first ? withBudget : gateOf) : tuned(host, w);
   });
+  return [...hooks, ...gateMeasures(units, numbers)];
 }
 
 /** Log-odds, noise and gates of one step: [D]. */
