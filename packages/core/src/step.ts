@@ -4,12 +4,13 @@ import type { Feeder, StepKey } from './feed.ts';
 import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
 import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
+import { within } from './points.ts';
 import type { EmbeddingPoint, LinearSite, NormPoint, ParameterPoint, Point, SitePoint, SourcePoint, StagePoint, WeightPoint } from './points.ts';
 import type { Prefix } from './prefix.ts';
 import { isolate } from './isolate.ts';
 import type { Streams } from './streams.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
-import { Dual, type Value } from './value.ts';
+import { Dual, primal, type Value } from './value.ts';
 import type { Variant, View } from './view.ts';
 import { isLinear, materialise, type LinearParams, type Params } from './weights.ts';
 
@@ -71,6 +72,7 @@ interface State {
   readonly pass: number;
   readonly rows: readonly number[] | undefined; // positions in the whole batch
   readonly range: readonly [number, number] | undefined;
+  readonly wanted: tf.Tensor | undefined; // of the whole batch: [B, T, 1]
 }
 
 /** One forward computation under one view. The model asks it to compute; plugins see the rest. */
@@ -257,13 +259,30 @@ export class Step {
     const { variant = this.variant, pass = this.pass, range = this.state.range } = change;
     const rows = change.rows ? (outer ? change.rows.map((i) => outer[i]!) : change.rows) : outer;
     const shared = change.training === undefined ? this.shared : { ...this.shared, training: change.training };
-    return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range });
+    return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range, wanted: this.state.wanted });
+  }
+
+  /**
+   * This step, knowing that of what leaves a block only some tokens are read, with 1 in `tokens` [B, T, 1], so that the block
+   * need not compute the others. The step itself where somebody else sees them: an observer, a value hook in the block, a hook
+   * that edits or repeats the block or what it lies in.
+   */
+  reading(block: string, tokens: () => tf.Tensor): Step {
+    const { plan, observe } = this.shared;
+    const sees = (h: Plan['hooks'][number]) => (h.kind === 'stage' ? h.mode !== 'route' && (within(h.at.path, block) || within(block, h.at.covers)) : h.kind === 'value' && within(h.at.path, block));
+    return observe || plan.hooks.some(sees) ? this : new Step(this.shared, { ...this.state, wanted: this.keep(tidy(tokens)) });
+  }
+
+  /** Which tokens of the rows that run here are read behind the block that `reading` named, [B, T, 1]; undefined is all. */
+  get wanted(): tf.Tensor | undefined {
+    const { wanted, rows } = this.state;
+    return wanted && rows ? primal(takeRows(wanted, rows)) : wanted;
   }
 
   /** The same step without any plugin, to run a model of one's own inside it: a policy, a teacher. */
   bare(): Step {
     const none: Table = { weights: [], values: [], stages: [], touched: () => false };
-    return new Step({ ...this.shared, observe: undefined, prefix: undefined }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined });
+    return new Step({ ...this.shared, observe: undefined, prefix: undefined }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined, wanted: undefined });
   }
 
   /** The same view with other shared state. */
@@ -360,7 +379,7 @@ export function startStep(plan: Plan, inputs: unknown, batch: number, options: S
     plan, inputs, batch, training, seed, step, recompute, samples, observe, account, feed,
     slots: new Map(), memo: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined, tables: undefined,
   };
-  return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined });
+  return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined, wanted: undefined });
 }
 
 /** An id above those of all tensors there are. */
