@@ -33,7 +33,7 @@ interface Choice {
 const [WHOLE, SMALL] = ['5e-4', '3e-3']; // for copies of weights, and for what is added to them
 const spottune = (options: object) => `spottune:${JSON.stringify(options)}`;
 /** Learnt decisions that open so many of the gates, counted by their multiply-adds. */
-const budgeted = (rate: number, options: object) => spottune({ estimator: 'reinmax', budget: { kind: 'target', rate, weight: 10, by: 'macs' }, ...options });
+const budgeted = (rate: number, options: object) => spottune({ readout: 'cls', estimator: 'reinmax', budget: { kind: 'target', rate, weight: 10, by: 'macs' }, ...options });
 const at = (rates: readonly number[], make: (rate: number) => Omit<Choice, 'setting'>): Choice[] => rates.map((rate) => ({ ...make(rate), setting: `${100 * rate} %` }));
 
 const all: readonly Choice[] = [

@@ -20,7 +20,7 @@ interface Setting {
 
 /** SpotTune with a learnt policy, which has a rate of its own. */
 function policy(options: string): readonly string[] {
-  return ['--plugin', `spottune:${options.replace('BUDGET', '"estimator":"reinmax","budget":{"kind":"target","rate":0.5,"weight":10,"by":"macs"}')}`, '--group', 'policy:{"lr":1e-3}'];
+  return ['--plugin', `spottune:${options.replace('BUDGET', '"readout":"cls","estimator":"reinmax","budget":{"kind":"target","rate":0.5,"weight":10,"by":"macs"}')}`, '--group', 'policy:{"lr":1e-3}'];
 }
 
 /** SpotTune's family at the rates of what it trains: copies of weights as `full`, what is added to frozen ones as `gift`. */
