@@ -15,7 +15,7 @@ import { strategyOf } from './strategies.ts';
 import { gateCount, type Unit } from './units.ts';
 
 /** Name of the slot of a step's gates and their probabilities, [B, 2 D], after that of the instance. */
-export const GATES = 'gates';
+const GATES = 'gates';
 
 /** A policy decides once per step, and every unit sends each sample where its gate says. */
 export function adaptive(host: Host, units: readonly Unit[], settings: Settings): Hook[] {
