@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, it } from 'vitest';
-import { Account, costsOf, spreadOf, totalMacs } from './account.ts';
+import { Account, totalMacs } from './account.ts';
+import { costsOf, spreadOf } from './costs.ts';
 
 beforeAll(async () => {
   tf.env().set('PROD', true); // without the cpu backend's hint

@@ -1,4 +1,5 @@
-export { Account, costsOf, spreadOf, totalMacs, type Cost, type CostRow, type Costs, type Spread, type Way } from './account.ts';
+export { Account, totalMacs, type CostRow, type Way } from './account.ts';
+export { costsOf, spreadOf, type Cost, type Costs, type Spread } from './costs.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, measure, readout, value, weight, type Activation, type Hook, type Measured, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';

@@ -67,6 +67,11 @@ export class Plan {
     return this.hooks.filter((h) => h.instance === instance);
   }
 
+  /** Whether anything here sees all tokens of a block on their way: a value hook in it, a hook that edits or repeats it or what it lies in. */
+  sees(block: string): boolean {
+    return this.hooks.some((h) => (h.kind === 'stage' ? h.mode !== 'route' && (within(h.at.path, block) || within(block, h.at.covers)) : h.kind === 'value' && within(h.at.path, block)));
+  }
+
   /** The variables of one plugin instance. */
   parametersOf(instance: string): readonly ParameterPoint[] {
     return this.parameters.get(instance) ?? [];

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Account, Way } from './account.ts';
 import type { Feeder, StepKey } from './feed.ts';
+import { scaleGradient } from './gradient.ts';
 import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
 import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
-import { within } from './points.ts';
 import type { EmbeddingPoint, LinearSite, NormPoint, ParameterPoint, Point, SitePoint, SourcePoint, StagePoint, WeightPoint } from './points.ts';
 import type { Prefix } from './prefix.ts';
 import { isolate } from './isolate.ts';
@@ -268,9 +268,7 @@ export class Step {
    * that edits or repeats the block or what it lies in.
    */
   reading(block: string, tokens: () => tf.Tensor): Step {
-    const { plan, observe } = this.shared;
-    const sees = (h: Plan['hooks'][number]) => (h.kind === 'stage' ? h.mode !== 'route' && (within(h.at.path, block) || within(block, h.at.covers)) : h.kind === 'value' && within(h.at.path, block));
-    return observe || plan.hooks.some(sees) ? this : new Step(this.shared, { ...this.state, wanted: this.keep(tidy(tokens)) });
+    return this.shared.observe || this.shared.plan.sees(block) ? this : new Step(this.shared, { ...this.state, wanted: this.keep(tidy(tokens)) });
   }
 
   /** Which tokens of the rows that run here are read behind the block that `reading` named, [B, T, 1]; undefined is all. */
@@ -398,14 +396,4 @@ const EVERYWHERE = Symbol('every tape');
 function currentTape(): unknown {
   const { gradientDepth, kernelDepth, activeTape } = tf.engine().state;
   return gradientDepth > 0 && kernelDepth === 0 ? activeTape : undefined;
-}
-
-/** x itself, with its gradient multiplied by `by`. */
-function scaleGradient(x: tf.Tensor, by: tf.Tensor): tf.Tensor {
-  const op = tf.customGrad((...args) => {
-    const [t, save] = args as [tf.Tensor, tf.GradSaveFunc];
-    save([by]);
-    return { value: t.clone(), gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.mul(dy, saved!) };
-  });
-  return op(x);
 }

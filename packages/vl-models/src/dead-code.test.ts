@@ -45,7 +45,7 @@ describe.each(MODELS)('9. %s %j', (name, skip) => {
   let inputs: unknown;
   beforeAll(async () => {
     await useCpu();
-    [whole, less] = [{ skip_dead_rows: false, skip_dead_branch: false }, skip].map((options) => build({ ...sizes.tiny, ...without, ...options }, initialised(0)));
+    [whole, less] = [{ skip_dead_rows: false, skip_dead_branch: false }, skip].map((options) => build({ ...Object(sizes.tiny), ...without, ...options }, initialised(0)));
     held.push(whole!, less!);
     inputs = whole!.inputs(examples(whole!.featureSize));
   });
@@ -102,7 +102,7 @@ describe('9. what is left out', () => {
   const cost = async (name: string, options: object, plugins: (adapted: 'any') => Plugin[] = () => []) => {
     await useCpu();
     const { build, sizes } = backbone(name);
-    const model = build({ ...sizes.tiny, skip_dead_branch: false, ...options }, initialised(0));
+    const model = build({ ...Object(sizes.tiny), skip_dead_branch: false, ...options }, initialised(0));
     const adapted = adapt(model, plugins('any'));
     const inputs = model.inputs(examples(model.featureSize));
     const rows = await adapted.account(inputs);
@@ -135,7 +135,7 @@ describe('9. what is left out', () => {
     const elsewhere = inline((host) => host.sites({ role: 'ffn.hidden' }).filter((site) => site.block === 0).map((site) => value(site, (x) => x)));
     expect((await cost('vl-bert', SKIP, () => [elsewhere])).total).toBeLessThan(all);
     const { build, sizes } = backbone('vl-bert');
-    const model = build({ ...sizes.tiny, ...SKIP }, initialised(0));
+    const model = build({ ...Object(sizes.tiny), ...SKIP }, initialised(0));
     const lengths = new Set<number>();
     await adapt(model, []).forward(model.inputs(examples(model.featureSize)), { observe: (site, x) => site.path.endsWith('ffn.hidden') && lengths.add(x.shape[1]!) });
     expect([...lengths]).toEqual([expect.any(Number)]);
@@ -148,7 +148,7 @@ describe('9. what is left out', () => {
     const { build, sizes } = backbone('vl-bert');
     const probabilities: Float32Array[] = [];
     for (const options of [{}, SKIP]) {
-      const model = build({ ...sizes.tiny, ...options }, initialised(0));
+      const model = build({ ...Object(sizes.tiny), ...options }, initialised(0));
       const blocks = gatesOf(adapt(model, [spottune({ policy: { kind: 'random' } })])).length;
       const adapted = adapt(model, [spottune({ policy: { kind: 'trunk', from: blocks, hidden: 8 } })]);
       stir(adapted);
@@ -164,7 +164,7 @@ describe('9. what is left out', () => {
     for (const backend of [useCpu, useOnnx]) {
       await backend();
       const { build, sizes } = backbone('vl-bert');
-      const model = build({ ...sizes.tiny, ...SKIP }, initialised(0));
+      const model = build({ ...Object(sizes.tiny), ...SKIP }, initialised(0));
       const adapted = adapt(model, [tune({ preset: 'all' }), head()]);
       const learner = adapted.learner<undefined>({ loss: (y) => lossOf(y) });
       const own: number[] = [];
