@@ -1,5 +1,6 @@
 export { Account, totalMacs, type CostRow, type Way } from './account.ts';
 export { costsOf, spreadOf, type Cost, type Costs, type Spread } from './costs.ts';
+export { memoryStore, type ActivationStore, type CacheStatistics } from './cache.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, measure, readout, value, weight, type Activation, type Hook, type Measured, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
@@ -28,7 +29,9 @@ export {
 export { random, type Key, type Random } from './random.ts';
 export { readings, type Reading } from './readings.ts';
 export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
-export { blend, group, route, type Branch } from './route.ts';
+export { divide, blend, group, route, through, type Branch } from './route.ts';
+export { joinRows, listed, packed, type Partition } from './partition.ts';
+export { isGroup, RaggedError, type RowGroup, type Rows } from './samples.ts';
 export { gatherRows, scatterRows } from './rows.ts';
 export { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.ts';
 export { parseSafetensorsHeader, safetensorsHeaderLength, type SafetensorsHeader, type TensorSpan } from './safetensors-header.ts';
@@ -37,7 +40,8 @@ export { memorySize, tensorMemory, type TensorMemory } from './tensor-memory.ts'
 export { load, readManifest, restore, save, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
 export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
-export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';
+export type { Leaf, Slot, StepOptions } from './shared.ts';
+export { finish, startStep, type Step } from './step.ts';
 export { blendStreams, joinStreamRows, mapStreams, streamOf, takeStreamRows, update, zipStreams, type Stream, type Streams } from './streams.ts';
 export { mapValues, tensorsIn, tidy } from './tree.ts';
 export { Dual, dual, liftBilinear, liftElementwise, liftLinear, parts, primal, tangentOf, type Value } from './value.ts';

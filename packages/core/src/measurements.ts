@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Adapted } from './adapt.ts';
 import type { Measured } from './hooks.ts';
-import { finish, type StepOptions } from './step.ts';
+import type { StepOptions } from './shared.ts';
+import { finish } from './step.ts';
 
 /** What a measure found for some samples. */
 export interface Measurement {

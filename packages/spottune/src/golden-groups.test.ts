@@ -55,9 +55,9 @@ describe('1, 2. one branch for all', () => {
       const plain = await kernels(put(model, []));
       for (const strategy of ['spottune_block', 'spottune_res', 'spottune'] as const)
         for (const open of [false, true]) {
-          const found = await kernels(put(model, [spottune({ strategy, copies: false, policy: sure(open) })]));
+          const found = await kernels(put(model, [spottune({ strategy, copies: false, policy: { kind: 'global', mixAt: 'output', prior: open ? 0.9 : 0.1 } })]));
           const products = (names: readonly string[]) => names.filter((n) => !['Slice', 'Reshape', 'Identity', 'StridedSlice'].includes(n));
-          // The policy comes first: the model's own kernels are the end of the list.
+          // The decision comes first: the model's own kernels are the end of the list.
           expect(products(found).slice(-products(plain).length), strategy).toEqual(products(plain));
         }
     }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { Account, adapt, around, CheckpointError, definePlugin, load, save, totalMacs, type Adapted, type Branch, type Hook, type Host, type Plugin, type Streams } from '@espalier/core';
+import { Account, adapt, around, CheckpointError, definePlugin, listed, load, save, totalMacs, type Adapted, type Branch, type Hook, type Host, type Plugin, type Streams } from '@espalier/core';
 import {
   disposeInputs, gradientsOf, jitter, lossOf, memoryStore, snapshot, tinyInputs, tinyLoss, tinyModels, tinyOneStream, toBeAllClose, toBeBitEqual, toDiffer, toLeakNothing, toRefuse, train,
   type TinyInputs, type TinyModel,
@@ -54,7 +54,7 @@ describe('14. schemes', () => {
         return { value: y.clone(), gradFunc: (dy: tf.Tensor, [d]: tf.Tensor[]) => [dy, tf.reshape(tf.sum(tf.mul(dy, d!), [1, 2]), [4, 1])] };
       });
       const loss = (y: tf.Tensor): tf.Scalar => tf.sum(tf.sin(tf.mul(y, 2)));
-      const lazy = tf.grad((a) => loss(connect(x, { x: { ...x['x']!, hidden: selected } }, { gate: a as tf.Tensor2D, chosen, rows: [0, 1, 2, 3], scale: 1, on, off })['x']!.hidden as tf.Tensor))(gate);
+      const lazy = tf.grad((a) => loss(connect(x, { x: { ...x['x']!, hidden: selected } }, { gate: a as tf.Tensor2D, partition: listed([[0, 3], [1, 2]]), scale: 1, on, off })['x']!.hidden as tf.Tensor))(gate);
       toBeAllClose(lazy, tf.grad((a) => loss(stored(selected, a)))(gate), { relative: 1e-6 });
     });
   });
