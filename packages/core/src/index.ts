@@ -7,6 +7,7 @@ export { dtypeOf, elementsOf, storedSize, type Dtype, type StoredTensor } from '
 export { adopt, graphBackend, type GraphBackend } from './engine.ts';
 export { addGradients, denseGradient, gradientTensors, isRowGradient, multiplyGradient, squaredNormOf, type Gradient, type RowGradient } from './gradient.ts';
 export { floatToBrain, floatToHalf } from './half.ts';
+export { FROZEN } from './host.ts';
 export { isolate } from './isolate.ts';
 export type { Feeder, StepKey } from './feed.ts';
 export { parseJsonObject } from './json-object.ts';
@@ -37,6 +38,7 @@ export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
 export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';
 export { blendStreams, joinStreamRows, mapStreams, streamOf, takeStreamRows, update, zipStreams, type Stream, type Streams } from './streams.ts';
+export type { TokenKind, TokenMasks } from './tokens.ts';
 export { mapValues, tensorsIn, tidy } from './tree.ts';
 export { Dual, dual, liftBilinear, liftElementwise, liftLinear, parts, primal, tangentOf, type Value } from './value.ts';
 export type { Variant, View } from './view.ts';

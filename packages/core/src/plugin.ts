@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
-import type { Model } from './adapt.ts';
+import type { Adapted, Model } from './adapt.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
@@ -24,7 +24,7 @@ export interface Host {
   sites(at: Select<SiteRole>): SitePoint[];
   stages(at: Select<StageRole>): StagePoint[];
   readonly streams: readonly string[];
-  /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
+  /** A variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name); trainable unless its group is `FROZEN`. */
   variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
   /** The variables of an instance attached before this one, as places to hook. */
   parameters(instance: string): readonly ParameterPoint[];
@@ -40,6 +40,8 @@ export interface Plugin {
   readonly options: unknown; // as parsed: plain data with all defaults filled in
   readonly trainable: boolean;
   attach(host: Host): readonly Hook[];
+  /** Sets first values that depend on data; see `Adapted.prepare`. */
+  prepare?(adapted: Adapted<unknown>, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 export interface Named {
@@ -67,6 +69,8 @@ export interface Definition<O, I> {
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
   attach(host: Host, options: O): readonly Hook[];
+  /** Sets first values of the variables of an instance that depend on data, from some inputs of the training split. */
+  prepare?(adapted: Adapted<unknown>, instance: string, options: O, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 /**
@@ -74,7 +78,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, attach } = definition;
+  const { name, version, hookApi, options: schema, attach, prepare } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -84,7 +88,10 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
     const parsed = schema.safeParse(given ?? {});
     if (!parsed.success) throw new OptionsError(explainIssues(instance, schema, parsed.error));
     const options = parsed.data;
-    return { name, instance, version, options, trainable, attach: (host) => attach(host, options) };
+    return {
+      name, instance, version, options, trainable, attach: (host) => attach(host, options),
+      ...(prepare && { prepare: (adapted: Adapted<unknown>, batches: AsyncIterable<unknown>) => prepare(adapted, instance, options, batches) }),
+    };
   };
   return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Adapted } from './adapt.ts';
-import { adapt, type Model } from './adapt.ts';
+import { adapt, settled, type Model } from './adapt.ts';
 import { CheckpointError, didYouMean } from './errors.ts';
 import { HOOK_API, type Restorer } from './plugin.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
@@ -151,6 +151,7 @@ async function restoreInstance<I>(adapted: Adapted<I>, instance: string, file: s
     if (!(t.data instanceof Float32Array)) throw new CheckpointError(`${file}: variable '${name}' is ${t.dtype}, expected F32`);
     const value = tf.tensor(t.data, [...t.shape]);
     p.variable.assign(value);
+    settled.add(p.variable);
     value.dispose();
   }
 }

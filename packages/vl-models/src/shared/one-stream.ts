@@ -3,7 +3,7 @@ import type { VqaModel } from '../vqa-model.ts';
 import { transformerBlock, type BlockConfig } from './transformer.ts';
 
 /** What tells one model of a single stream from another: how inputs become tokens, and what is read off them. */
-export interface OneStream<I> extends Pick<VqaModel<I>, 'name' | 'featureSize' | 'keyOf' | 'batch' | 'inputs' | 'places' | 'build'> {
+export interface OneStream<I> extends Pick<VqaModel<I>, 'name' | 'featureSize' | 'keyOf' | 'batch' | 'inputs' | 'tokens' | 'places' | 'build'> {
   readonly config: BlockConfig & { readonly num_hidden_layers: number };
   /** The stream `joint` of a batch. */
   embedding(scope: Scope): (inputs: I, step: Step) => Streams;
