@@ -1,5 +1,6 @@
 export { Account, totalMacs, type CostRow } from './account.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
+export { pluginCommand, type Application, type PluginCommand, type Workplace } from './command.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';
 export { around, begin, readout, value, weight, type Activation, type Hook, type Run, type StageMode, type WeightMode, type Where } from './hooks.ts';
 export { constant, copyOf, kaiming, normal, ones, uniform, xavier, zeros, type Initializer } from './initializers.ts';
@@ -33,7 +34,7 @@ export { readSafetensors, writeSafetensors, type SafetensorsFile } from './safet
 export { parseSafetensorsHeader, safetensorsHeaderLength, type SafetensorsHeader, type TensorSpan } from './safetensors-header.ts';
 export { layoutSafetensors, type SafetensorsLayout, type TensorHead } from './safetensors-layout.ts';
 export { memorySize, tensorMemory, type TensorMemory } from './tensor-memory.ts';
-export { load, readManifest, restore, save, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
+export { load, readManifest, restore, save, start, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
 export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
 export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';

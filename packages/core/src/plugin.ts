@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
 import type { Adapted, Model } from './adapt.ts';
+import type { PluginCommand } from './command.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
@@ -52,6 +53,7 @@ export interface Named {
 export interface PluginFactory<I = unknown> extends Restorer {
   (options?: I, named?: Named): Plugin;
   readonly schema: z.ZodType<unknown, I>;
+  readonly commands?: readonly PluginCommand[];
 }
 
 /** What a plugin can be made from when its options come from a file; every factory is one. */
@@ -69,6 +71,8 @@ export interface Definition<O, I> {
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
   attach(host: Host, options: O): readonly Hook[];
+  /** What it adds to the command line of an application. */
+  readonly commands?: readonly PluginCommand[];
   /** Sets first values of the variables of an instance that depend on data, from some inputs of the training split. */
   prepare?(adapted: Adapted<unknown>, instance: string, options: O, batches: AsyncIterable<unknown>): Promise<void>;
 }
@@ -78,7 +82,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, attach, prepare } = definition;
+  const { name, version, hookApi, options: schema, attach, prepare, commands = [] } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -93,5 +97,5 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
       ...(prepare && { prepare: (adapted: Adapted<unknown>, batches: AsyncIterable<unknown>) => prepare(adapted, instance, options, batches) }),
     };
   };
-  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
+  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, commands, from });
 }

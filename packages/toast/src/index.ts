@@ -1,1 +1,2 @@
+export { pretune, type PretunedBlock, type PretuneOptions } from './pretune.ts';
 export { toast } from './toast.ts';

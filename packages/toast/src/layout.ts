@@ -44,7 +44,7 @@ export function layoutOf(points: Points, settings: Settings): Layout {
   const steered = blocks.filter((b) => b.block! >= to && b.block! < from);
   const levelOf = (stream: string, block: StagePoint): Level => {
     const path = block.path.startsWith(`${stream}.`) ? block.path : `${stream}.${block.path}`;
-    const dead = (site: SitePoint) => settings.readout === 'answer' && block === last && block.writes.length > 1 && read !== undefined && readerOf(site, block) !== read;
+    const dead = (site: SitePoint) => settings.readout === 'cls' && block === last && block.writes.length > 1 && read !== undefined && readerOf(site, block) !== read;
     const own = points.site.filter((s) => s.stream === stream && s.block === block.block && isValue(s));
     const parts = [['cross', own.filter((s) => s.role === 'cross.value.input')], ['attention', own.filter((s) => s.role !== 'cross.value.input')]] as const;
     const apart = settings.scheme === 'b' && crosses.has(block.block!);

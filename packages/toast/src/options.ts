@@ -21,8 +21,8 @@ const shape = z.strictObject({
   to: z.int().nonnegative().optional(),
   /** In a cross block: 'a', one signal per stream at cross- and self-attention; 'b', one B for each. */
   scheme: oneOf(['a', 'b']).default('a'),
-  /** Which places of the last block get a signal of their own: those that the answer reads, or all. */
-  readout: oneOf(['answer', 'all']).default('answer'),
+  /** Which places of the last block get a signal of their own: 'cls', those that the answer reads, or all. */
+  readout: oneOf(['cls', 'all']).default('cls'),
   /** What the task vector depends on: nothing, the question's top features (their mean), or those where the answer is read. */
   task: oneOf(['static', 'question', 'answer']).default('static'),
   /** Rank of the map from those features to the task vector; default a whole matrix. */

@@ -3,6 +3,7 @@ import { contextOf } from './context.ts';
 import { feedbackOf, type Feedback } from './feedback.ts';
 import { layoutOf, usesOf, type Descent, type Layout } from './layout.ts';
 import { options, settingsOf, type Settings } from './options.ts';
+import { pretuneCommand } from './command.ts';
 import { prepare } from './prepare.ts';
 import { reconstructionOf, seenIn } from './reconstruction.ts';
 import { selectionOf } from './selection.ts';
@@ -25,6 +26,7 @@ export const toast = definePlugin({
   hookApi: '1.0',
   options,
   prepare,
+  commands: [pretuneCommand],
   attach(host, given) {
     const settings = settingsOf(given);
     const layout = layoutOf(host.model.scope.points, settings);
