@@ -93,7 +93,7 @@ async function write(): Promise<void> {
 const noise = (size: number): Float32Array => Float32Array.from({ length: size }, (_, i) => ((i * 7919) % 1009) / 2e4 - 0.025);
 
 /** The largest resident memory of this process. Linux hands `maxRSS` on from the process that started it, VmHWM not. */
-async function peakMemory(): Promise<number> {
+export async function peakMemory(): Promise<number> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
   const kilobytes = /VmHWM:\s+(\d+) kB/.exec(status)?.[1];
   return 1024 * (kilobytes === undefined ? process.resourceUsage().maxRSS : Number(kilobytes));

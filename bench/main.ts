@@ -12,6 +12,7 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
   gift: async () => (await import('./gift.ts')).giftSteps(),
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
+  toast: async (args) => (await import('./toast.ts')).toastSteps(args),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
 };
 

@@ -11,7 +11,7 @@ export interface Feedback {
 }
 
 /** The way down: x <- x A_l, td_l = x B_l from the top, linear and token by token. Kernels are [in, out], so A here is the paper's A transposed. */
-export function feedbackOf(host: Host, { width, levels }: Descent, settings: Settings): Feedback {
+export function feedbackOf(host: Pick<Host, 'variable'>, { width, levels }: Descent, settings: Settings): Feedback {
   const rows = (z: Value) => reshape(z, [-1, width]); // [B T, d]
   if (settings.feedback === 'composed') {
     const maps = levels.flatMap(({ uses }) => uses.map((use) => [use, dense(host, `${use.path}.m`, width, zeros)] as const));

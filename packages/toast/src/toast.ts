@@ -5,6 +5,7 @@ import { layoutOf, usesOf, type Descent, type Layout } from './layout.ts';
 import { options, settingsOf, type Settings } from './options.ts';
 import { pretuneCommand } from './command.ts';
 import { prepare } from './prepare.ts';
+import { readoutsOf } from './readouts.ts';
 import { reconstructionOf, seenIn } from './reconstruction.ts';
 import { selectionOf } from './selection.ts';
 
@@ -32,11 +33,13 @@ export const toast = definePlugin({
     const layout = layoutOf(host.model.scope.points, settings);
     const ways = layout.descents.map((descent) => ({ descent, selection: selectionOf(host, descent, settings), feedback: feedbackOf(host, descent, settings) }));
     const slots = new Map(layout.descents.flatMap((d) => usesOf(d).map((use) => [use, host.slot<Value>(`signal ${use.path}`)] as const)));
+    const gates = new Map(settings.gate ? layout.descents.map(({ stream }) => [stream, host.slot<Value>(`gate ${stream}`)] as const) : []);
 
     const send = (top: Streams, step: Step): void => {
       const context = contextOf(host, top, step);
-      for (const { selection, feedback } of ways) {
+      for (const { descent, selection, feedback } of ways) {
         const gate = selection.gate(context, step);
+        if (gate) step.set(gates.get(descent.stream)!, gate);
         for (const [use, td] of feedback.signals(selection.selected(context, gate, step), step)) step.set(slots.get(use)!, td);
       }
     };
@@ -44,6 +47,7 @@ export const toast = definePlugin({
       twice(layout, settings, send),
       ...[...slots].flatMap(([use, slot]) => use.sites.flatMap((site) => injected(host, site, slot, settings))),
       ...(settings.reconstruction > 0 ? ways.flatMap(({ descent, feedback }) => reconstructed(descent, feedback, settings)) : []),
+      ...readoutsOf(host, layout, { signals: slots, gates }),
     ];
   },
 });
