@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, around, concat, definePlugin, EspalierError, OptionsError, primal, RefusedError, update, type Adapted } from '@espalier/core';
-import { distanceOf, gradientsOf, jitter, tinyLoss, tinyModels, toBeAllClose, toBeBitEqual, toDiffer, toRefuse, type TinyInputs } from '@espalier/testing';
+import { adapt, add, around, concat, definePlugin, EspalierError, OptionsError, primal, RefusedError, update, value, zeros, type Adapted } from '@espalier/core';
+import { distanceOf, gradientsOf, jitter, scaler, tinyLoss, tinyModels, toBeAllClose, toBeBitEqual, toDiffer, toRefuse, type TinyInputs } from '@espalier/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { requireSameTokens, toast } from './toast.ts';
@@ -57,6 +57,23 @@ describe('T8: the first pass', () => {
     const adapted = adapt(one, [toast({ to: 1 })]);
     const learned = await adapted.learn(inputs, tinyLoss);
     expect(learned.observed).toBe(1 + 2);
+  });
+
+  it('and the second run outside too where TOAST itself is frozen, with the same gradients', async () => {
+    const last = definePlugin({
+      name: 'last', version: '1.0.0', hookApi: '1.0', options: z.strictObject({}),
+      attach: (host) => host.sites({ role: 'logits' }).map((site) => {
+        const shift = host.variable('shift', [3], zeros);
+        return value(site, (x, step) => add(x, step.read(shift)));
+      }),
+    });
+    for (const [beside, observed] of [[last(), 1 + 2 + 1], [scaler(), 1]] as const) { // source, both blocks, the second again; or the source alone
+      const adapted = adapt(one, [toast({ to: 1 }, { trainable: false }), beside]);
+      jitter(adapted);
+      const [short, long] = [await adapted.learn(inputs, tinyLoss), await adapted.learn(inputs, tinyLoss, { prefix: false })];
+      expect(short.observed).toBe(observed);
+      for (const [name, g] of long.gradients) toBeAllClose(short.gradients.get(name)!, g, { relative: 5e-6 }, name);
+    }
   });
 
   it('has dropout as in training, or none on request', async () => {
