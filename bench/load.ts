@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -9,6 +8,7 @@ import { writeWholeBy } from '@espalier/train';
 import { arraysOf, backbone, disposeModel, initialValues, loadModel, storedShape, transposed } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
+import { inProcessOfItsOwn, peakMemory } from './memory.ts';
 import { median } from './paired.ts';
 
 const FOLDER = join('out', 'bench', 'load');
@@ -55,7 +55,7 @@ async function report(format: Format, rounds: number): Promise<void> {
   const ms = (part: keyof typeof times) => median(times[part]).toFixed(0);
   console.log(`\n${format}, ${(size / 1e6).toFixed(0)} MB: npm run bench -- load --format ${format}`);
   console.log(`  (load - transpose) / read   ${ratio.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]  n = ${rounds}, 80 % of rounds; goal <= ${goal}${ratio <= goal ? '' : ' MISSED'}; load ${ms('load')} ms, transpose ${ms('transpose')} ms, read ${ms('read')} ms`);
-  const { idle, peak, tensors } = await memory(format);
+  const { idle, peak, tensors } = await inProcessOfItsOwn(['load', '--child', format], Memory);
   const share = (peak - idle) / tensors;
   console.log(`  peak memory / tensors       ${share.toFixed(2)}  goal <= 1.2${share <= 1.2 ? '' : ' MISSED'}; ${(peak / 1e6).toFixed(0)} MB at the peak, ${(idle / 1e6).toFixed(0)} MB before, ${(tensors / 1e6).toFixed(0)} MB of tensors`);
 }
@@ -92,25 +92,7 @@ async function write(): Promise<void> {
 /** Small numbers that are quickly made: what they are does not matter to loading. */
 const noise = (size: number): Float32Array => Float32Array.from({ length: size }, (_, i) => ((i * 7919) % 1009) / 2e4 - 0.025);
 
-/** The largest resident memory of this process. Linux hands `maxRSS` on from the process that started it, VmHWM not. */
-export async function peakMemory(): Promise<number> {
-  const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
-  const kilobytes = /VmHWM:\s+(\d+) kB/.exec(status)?.[1];
-  return 1024 * (kilobytes === undefined ? process.resourceUsage().maxRSS : Number(kilobytes));
-}
-
 const Memory = z.strictObject({ idle: z.number(), peak: z.number(), tensors: z.number() });
-
-/** Loads once in a process of its own. */
-function memory(format: Format): Promise<z.infer<typeof Memory>> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--expose-gc', process.argv[1]!, 'load', '--child', format], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let printed = '';
-    child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => (code === 0 ? resolve(Memory.parse(JSON.parse(printed.trim().split('\n').at(-1) ?? ''))) : reject(new Error(`the process that loads ended with ${code}`))));
-  });
-}
 
 async function memoryChild(format: Format): Promise<void> {
   await selectBackend('onnx');

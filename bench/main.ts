@@ -9,7 +9,8 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
     await (await import('./hooks.ts')).hooks();
   },
   engine: async (args) => (await import('./engine/main.ts')).engine(args),
-  gift: async () => (await import('./gift.ts')).giftSteps(),
+  gift: async (args) => (await import('./gift.ts')).giftSteps(args),
+  spottune: async (args) => (await import('./spottune.ts')).spottuneSteps(args),
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
   toast: async (args) => (await import('./toast.ts')).toastSteps(args),

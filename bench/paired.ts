@@ -12,9 +12,9 @@ type Work = () => unknown;
 
 /**
  * Runs a and b in turn, A B, B A, A B, ... after a warm-up, and takes the ratio pair by pair, so that a machine whose
- * speed drifts moves both sides alike. The interval is that of order statistics and assumes no distribution.
+ * speed drifts moves both sides alike; a turn is `each` calls, times are of one. The interval is that of order statistics and assumes no distribution.
  */
-export async function paired(a: Work, b: Work, { pairs = 31, warmup = 3 }: { pairs?: number; warmup?: number } = {}): Promise<PairedResult> {
+export async function paired(a: Work, b: Work, { pairs = 31, warmup = 3, each = 1 }: { pairs?: number; warmup?: number; each?: number } = {}): Promise<PairedResult> {
   for (let i = 0; i < warmup; i++) {
     await a();
     await b();
@@ -22,8 +22,8 @@ export async function paired(a: Work, b: Work, { pairs = 31, warmup = 3 }: { pai
   const times: { a: number; b: number }[] = [];
   for (let i = 0; i < pairs; i++) {
     const first = i % 2 === 0;
-    const one = await timed(first ? a : b);
-    const two = await timed(first ? b : a);
+    const one = await timed(first ? a : b, each);
+    const two = await timed(first ? b : a, each);
     times.push(first ? { a: one, b: two } : { a: two, b: one });
   }
   const ratios = times.map((t) => t.a / t.b).sort((x, y) => x - y);
@@ -39,10 +39,10 @@ export async function paired(a: Work, b: Work, { pairs = 31, warmup = 3 }: { pai
   };
 }
 
-async function timed(work: Work): Promise<number> {
+async function timed(work: Work, times: number): Promise<number> {
   const start = performance.now();
-  await work();
-  return performance.now() - start;
+  for (let i = 0; i < times; i++) await work();
+  return (performance.now() - start) / times;
 }
 
 /** The middle value, or the mean of the two middle ones. */
@@ -52,6 +52,8 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[Math.floor(half)]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }
 
-/** One line of a report. */
-export const show = (name: string, r: PairedResult): string =>
-  `${name.padEnd(44)} ${r.ratio.toFixed(3)} [${r.low.toFixed(3)}, ${r.high.toFixed(3)}]  (${r.medianA.toFixed(2)} / ${r.medianB.toFixed(2)} ms, ${r.pairs} pairs)`;
+/** One line of a report; a ratio above its goal is called missed, one whose whole interval is above it ends the bench with an error. */
+export function show(name: string, r: PairedResult, goal = Infinity): string {
+  if (r.low > goal) process.exitCode = 1;
+  return `${name.padEnd(44)} ${r.ratio.toFixed(3)} [${r.low.toFixed(3)}, ${r.high.toFixed(3)}]${r.ratio > goal ? ' MISSED' : ''}  (${goal === Infinity ? '' : `goal ${goal}; `}${r.medianA.toFixed(2)} / ${r.medianB.toFixed(2)} ms, ${r.pairs} pairs)`;
+}

@@ -2,7 +2,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs';
 import { hostArray, isHostType, type HostArray } from './arrays.ts';
 import { openBinding } from './binding.ts';
-import { NEXT_BACKEND, OnnxBackendError } from './errors.ts';
+import { NEXT_BACKEND, OnnxBackendError, RaggedError } from './errors.ts';
 import { capture, type Captured, type CaptureOptions } from './capture.ts';
 import type { Recording } from './recording.ts';
 import { recorder, type Mode, type Recorder, type Statistics } from './recorder.ts';
@@ -81,11 +81,6 @@ export class OnnxBackend extends MathBackendCPU {
     this.recorder.flush();
   }
 
-  /** Ends a segment of a step here: what comes after it is another graph. A step that is being recorded for replay stays one. */
-  cut(): void {
-    if (!this.recording) this.recorder.flush();
-  }
-
   /** Computes a trace of what is pending; what else is alive stays pending. */
   execute(trace: Trace): void {
     this.recorder.execute(trace);
@@ -132,6 +127,7 @@ export class OnnxBackend extends MathBackendCPU {
 
   /** Values on the host, computed when need be. A step that is being recorded learns that it was looked into. */
   valuesOf(s: Storage): HostArray {
+    if (s.ragged) throw new RaggedError(`an array [${s.shape.join(', ')}] of some samples is read on the host${this.fallback === undefined ? '' : `, by kernel ${this.fallback}`}`);
     this.recording?.looked(s, this.fallback);
     return this.recorder.values(s);
   }
@@ -139,7 +135,7 @@ export class OnnxBackend extends MathBackendCPU {
   /** Values that are on the host already; asking for them is not looking into a recorded step, for a check only. */
   known(x: tf.TensorInfo): HostArray | undefined {
     const s = this.storageOf(x);
-    return s.producer ? undefined : s.values;
+    return s.producer || s.ragged ? undefined : s.values;
   }
 
   /** Runs a kernel of the cpu backend. */

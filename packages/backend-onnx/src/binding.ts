@@ -6,7 +6,7 @@ import { encodeModel } from './onnx.ts';
 /** An array on its way into a session. */
 export interface Feed {
   readonly type: HostType;
-  readonly dims: readonly number[];
+  dims: readonly number[];
   data: HostArray;
   readonly location: 'cpu';
 }

@@ -28,7 +28,7 @@ export interface OnnxNode {
 export interface OnnxValue {
   readonly name: string;
   readonly type: ElementType;
-  readonly shape: readonly number[];
+  readonly shape: readonly number[]; // -1: known when the graph runs
 }
 export interface OnnxGraph {
   readonly nodes: readonly OnnxNode[];
@@ -102,7 +102,7 @@ function value(w: ProtobufWriter, { name, type, shape }: OnnxValue): void {
     w.message(1, () => {
       w.int(1, ELEMENT[type]);
       w.message(2, () => {
-        for (const d of shape) w.message(1, () => w.int(1, d));
+        for (const d of shape) w.message(1, () => (d < 0 ? w.string(2, `${name} rows`) : w.int(1, d)));
       });
     }),
   );

@@ -1,11 +1,20 @@
 import type { TensorInfo } from '@tensorflow/tfjs';
 import type { HostArray, HostType } from './arrays.ts';
 import type { GraphBuilder } from './builder.ts';
+import type { Ragged } from './ragged.ts';
+import type { Storage } from './storage.ts';
 
 export interface Output {
   readonly shape: readonly number[];
   readonly dtype: HostType;
 }
+
+/**
+ * What becomes of axis 0 where some inputs are ragged (see ragged.ts): 'each' computes entry by entry, inputs broadcast;
+ * 'rows' computes every row from the same row of the ragged inputs and the whole of the others; 'all' leaves no such axis.
+ * Nodes of the first two must not name its size.
+ */
+export type RowEffect = 'each' | 'rows' | 'all';
 
 /** What a kernel computes, as ONNX nodes. Operations with equal `key` and equal input shapes and types emit the same nodes. */
 export interface Operation {
@@ -15,6 +24,12 @@ export interface Operation {
   emit(graph: GraphBuilder, inputs: readonly string[], outputs: readonly string[]): void;
   /** Multiply-adds, where they dominate. */
   readonly macs?: number;
+  /** By which inputs are ragged; undefined where the operation mixes rows. Without it no input may be. */
+  readonly rows?: (ragged: readonly boolean[]) => RowEffect | undefined;
+  /** Of the outputs, for an operation that begins or ends what is ragged. */
+  readonly ragged?: (inputs: readonly Storage[]) => Ragged | undefined;
+  /** All rows of the result are equal. */
+  readonly uniform?: boolean;
 }
 
 /** The same array under another shape: no operation at all. */

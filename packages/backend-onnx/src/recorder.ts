@@ -2,6 +2,7 @@ import { sizeOf, type HostArray } from './arrays.ts';
 import type { NativeSession } from './binding.ts';
 import { graphCache } from './graphs.ts';
 import type { Operation } from './operation.ts';
+import { raggedOf } from './ragged.ts';
 import type { Reading, RecordedNode } from './recorded.ts';
 import { storage, type Storage } from './storage.ts';
 import { traceOf, type Trace } from './trace.ts';
@@ -90,7 +91,8 @@ export function recorder(create: () => NativeSession, { mode, cacheLimit, pendin
       return pending;
     },
     record: (kernel, operation, inputs) => {
-      const outputs = operation.outputs.map(({ shape, dtype }) => storage(sizeOf(shape), dtype, shape));
+      const ragged = raggedOf(kernel, operation, inputs);
+      const outputs = operation.outputs.map(({ shape, dtype }) => Object.assign(storage(sizeOf(shape), dtype, shape), { ragged, uniform: operation.uniform === true }));
       const node: RecordedNode = { kernel, signature: signatureOf(operation.key), operation, inputs, outputs, needed: false };
       for (const { storage: s } of inputs) s.pins++;
       for (const s of outputs) s.producer = node;

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { sizeOf } from './arrays.ts';
 import { OnnxBackend } from './backend.ts';
 import { OnnxBackendError } from './errors.ts';
+import { ragged } from './kernels/ragged.ts';
 import { emitters } from './kernels/table.ts';
 import type { Emitter } from './operation.ts';
 
@@ -44,8 +45,15 @@ export function registerOnnx(options: OnnxOptions = {}): OnnxBackend {
     if (tf.getKernel(kernelName, name)) continue; // registered for a backend of this name that was removed
     tf.registerKernel({ kernelName, backendName: name, kernelFunc: kernel(kernelName, emitters[kernelName], config.kernelFunc) });
   }
+  for (const [kernelName, emitter] of Object.entries(ragged))
+    if (!tf.getKernel(kernelName, name)) tf.registerKernel({ kernelName, backendName: name, kernelFunc: kernel(kernelName, emitter, noCpu(kernelName)) });
   return backend;
 }
+
+/** Kernels of our own have no other form. */
+const noCpu = (name: string): tf.KernelFunc => ({ inputs }) => {
+  throw new OnnxBackendError(`kernel ${name} of ${listOf(inputs).map((x) => `${x.dtype} [${x.shape.join(', ')}]`).join(' and ')}: it takes floats of at least one sample, and indices of integers`);
+};
 
 /** Runs the emitter's operation where it has one for these inputs, else the cpu kernel. */
 function kernel(name: string, emitter: Emitter | undefined, cpu: tf.KernelFunc): tf.KernelFunc {

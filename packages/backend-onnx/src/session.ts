@@ -1,6 +1,7 @@
 import type { HostArray } from './arrays.ts';
 import type { Feed, NativeSession } from './binding.ts';
 import { NEXT_BACKEND, OnnxBackendError } from './errors.ts';
+import { rowSize } from './ragged.ts';
 import type { RecordedNode } from './recorded.ts';
 import type { Model } from './trace.ts';
 
@@ -37,7 +38,11 @@ export function openSession(create: () => NativeSession, model: Model, { threads
   let lastRun = 0;
   return {
     run: (inputs) => {
-      slots.forEach((slot, i) => (slot.data = inputs[i]!));
+      slots.forEach((slot, i) => {
+        slot.data = inputs[i]!;
+        const { shape } = model.inputs[i]!;
+        if (shape[0] === -1) slot.dims = [slot.data.length / rowSize(shape), ...shape.slice(1)];
+      });
       const began = performance.now();
       try {
         const results = native.run(feeds, fetches);

@@ -3,6 +3,7 @@ import { GraphBuilder } from './builder.ts';
 import { encodeModel, type OnnxValue } from './onnx.ts';
 import type { Reading, RecordedNode } from './recorded.ts';
 import { protectShared } from './shared-products.ts';
+import { hasRows, openShape } from './ragged.ts';
 import type { Storage } from './storage.ts';
 
 /** Recorded nodes that are worth running, as one graph: equal keys are equal graphs. */
@@ -40,7 +41,7 @@ export function traceOf(recorded: readonly RecordedNode[], wanted: (s: Storage) 
         ids.set(storage, ids.size);
         leaves.push(reading);
         leafShapes.set(storage, shape);
-        key.push('l', storage.dtype, shape.join('x'));
+        key.push(storage.ragged ? 'r' : storage.uniform ? 'u' : 'l', storage.dtype, shape.join('x'));
       } else {
         key.push(known);
         if (!sameShape(leafShapes.get(storage) ?? storage.shape, shape)) key.push(shape.join('x'));
@@ -78,7 +79,7 @@ export function modelOf({ nodes, leaves, outputs }: Trace): Model {
   const inputs = leaves.map(({ storage, shape }, i): HostValue => {
     names.set(storage, `i${i}`);
     shapes.set(storage, shape);
-    return { name: `i${i}`, type: storage.dtype, shape };
+    return { name: `i${i}`, type: storage.dtype, shape: storage.ragged ? openShape(shape) : shape };
   });
   const views = new Map<string, string>();
   const read = ({ storage, shape }: Reading): string => {
@@ -87,9 +88,15 @@ export function modelOf({ nodes, leaves, outputs }: Trace): Model {
     const key = `${name}:${shape.join('x')}`;
     const known = views.get(key);
     if (known !== undefined) return known;
-    const view = graph.node('Reshape', [name, graph.ints(shape)]);
+    const view = graph.node('Reshape', [name, graph.ints(storage.ragged ? openShape(shape) : shape)]);
     views.set(key, view);
     return view;
+  };
+  // Where rows are ragged, an array that is the same in every row is read as one row.
+  const reader = ({ inputs, outputs: [result], operation }: RecordedNode) => (x: Reading): string => {
+    const entrywise = result?.ragged && operation.rows?.(inputs.map((i) => i.storage.ragged !== undefined)) === 'each';
+    if (!entrywise || x.storage.ragged || !hasRows(x.shape, result.shape)) return read(x);
+    return graph.node('Slice', [read(x), graph.ints([0]), graph.ints([1]), graph.ints([0])]);
   };
   nodes.forEach((node, i) => {
     graph.label = `${node.kernel}@${i}`;
@@ -99,9 +106,9 @@ export function modelOf({ nodes, leaves, outputs }: Trace): Model {
       shapes.set(s, s.shape);
       return name;
     });
-    node.operation.emit(graph, node.inputs.map(read), results);
+    node.operation.emit(graph, node.inputs.map(reader(node)), results);
   });
-  const results = outputs.map((s) => ({ name: names.get(s)!, type: s.dtype, shape: s.shape }));
+  const results = outputs.map((s) => ({ name: names.get(s)!, type: s.dtype, shape: s.ragged ? openShape(s.shape) : s.shape }));
   return {
     bytes: encodeModel(protectShared({ nodes: graph.nodes, constants: graph.constants, inputs, outputs: results })),
     inputs, outputs: results,

@@ -11,7 +11,9 @@ import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
 import type { Plugin } from './plugin.ts';
 import { weightsOf, type Scope, type TensorSource } from './scope.ts';
-import { finish, startStep, type Step, type StepOptions } from './step.ts';
+import { withGroups } from './samples.ts';
+import type { StepOptions } from './shared.ts';
+import { finish, startStep, type Step } from './step.ts';
 import type { Streams } from './streams.ts';
 import type { TokenMasks } from './tokens.ts';
 import { tidy } from './tree.ts';
@@ -114,7 +116,11 @@ export class Adapted<I> {
   }
 
   /** One forward pass; the output is the caller's to dispose. */
-  async forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
+  forward(inputs: I, options: StepOptions = {}): Promise<tf.Tensor> {
+    return withGroups(this.plan, () => this.forwardOnce(inputs, options));
+  }
+
+  private async forwardOnce(inputs: I, options: StepOptions): Promise<tf.Tensor> {
     const step = await this.start(inputs, options);
     try {
       return tidy(() => evaluate(this.model.forward(inputs, step)).clone());
@@ -130,6 +136,10 @@ export class Adapted<I> {
    */
   async learn(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions = {}): Promise<Learned> {
     this.requireTrainable();
+    return withGroups(this.plan, () => this.learnOnce(inputs, loss, options));
+  }
+
+  private async learnOnce(inputs: I, loss: (output: tf.Tensor, step: Step) => tf.Scalar, options: LearnOptions): Promise<Learned> {
     const step = await this.start(inputs, { training: true, ...options });
     try {
       const { trainable } = this;

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import { addGradients, gradientTensors, type Gradient, type RowGradient } from './gradient.ts';
 import { evaluate } from './ops.ts';
 import { observe } from './prefix.ts';
-import type { Leaf, Step } from './step.ts';
+import type { Leaf } from './shared.ts';
+import type { Step } from './step.ts';
 import type { Value } from './value.ts';
 
 /** What the observing and learning phases of a step give; the arrays are the caller's to dispose. */

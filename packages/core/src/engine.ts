@@ -5,8 +5,6 @@ import * as tf from '@tensorflow/tfjs';
  * backend in force.
  */
 export interface GraphBackend {
-  /** Ends a segment of a step: what comes after it is another graph. */
-  cut(): void;
   /** An array's values on the host, to be read only. */
   values(x: tf.Tensor): Float32Array;
   /** A variable's or a kept array's values, to be changed in place: no other tensor sees the change. */
@@ -35,4 +33,4 @@ export function graphBackend(): GraphBackend | undefined {
   return isGraphBackend(backend) ? backend : undefined;
 }
 
-const isGraphBackend = (x: object): x is GraphBackend => ['cut', 'capture', 'values', 'writable', 'adopt'].every((name) => typeof Reflect.get(x, name) === 'function');
+const isGraphBackend = (x: object): x is GraphBackend => ['capture', 'values', 'writable', 'adopt'].every((name) => typeof Reflect.get(x, name) === 'function');

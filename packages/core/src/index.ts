@@ -28,7 +28,9 @@ export {
 export { random, type Key, type Random } from './random.ts';
 export { readings, type Reading } from './readings.ts';
 export type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
-export { blend, group, route, type Branch } from './route.ts';
+export { divide, blend, group, route, through, type Branch } from './route.ts';
+export { joinRows, listed, packed, type Partition } from './partition.ts';
+export { isGroup, RaggedError, type RowGroup, type Rows } from './samples.ts';
 export { gatherRows, scatterRows } from './rows.ts';
 export { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.ts';
 export { parseSafetensorsHeader, safetensorsHeaderLength, type SafetensorsHeader, type TensorSpan } from './safetensors-header.ts';
@@ -37,7 +39,8 @@ export { memorySize, tensorMemory, type TensorMemory } from './tensor-memory.ts'
 export { load, readManifest, restore, save, start, type LoadOptions, type Manifest, type SaveOptions, type Store } from './save.ts';
 export { Scope, weightsOf, type Points, type TensorSource } from './scope.ts';
 export { matches, select, type Select } from './select.ts';
-export { finish, startStep, type Leaf, type Slot, type Step, type StepOptions } from './step.ts';
+export type { Leaf, Slot, StepOptions } from './shared.ts';
+export { finish, startStep, type Step } from './step.ts';
 export { blendStreams, joinStreamRows, mapStreams, streamOf, takeStreamRows, update, zipStreams, type Stream, type Streams } from './streams.ts';
 export type { TokenKind, TokenMasks } from './tokens.ts';
 export { mapValues, tensorsIn, tidy } from './tree.ts';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { within, type StagePoint } from './points.ts';
-import type { Slot, Step } from './step.ts';
+import type { Slot } from './shared.ts';
+import type { Step } from './step.ts';
 import type { Streams } from './streams.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
 import { Dual, parts, type Value } from './value.ts';

@@ -4,7 +4,9 @@ import { addDecisions, differentiate } from './differentiate.ts';
 import { graphBackend, type CapturedStep } from './engine.ts';
 import { gradientTensors, isRowGradient, squaredNormOf, type Gradient } from './gradient.ts';
 import type { Feeder, StepKey } from './feed.ts';
-import { finish, startStep, type Leaf, type Step } from './step.ts';
+import { withGroups } from './samples.ts';
+import type { Leaf } from './shared.ts';
+import { finish, startStep, type Step } from './step.ts';
 import { tensorsIn } from './tree.ts';
 
 export interface LearnerOptions<T> {
@@ -92,7 +94,7 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
   };
 
   return {
-    learn: async (inputs, targets, key) => {
+    learn: (inputs, targets, key) => withGroups(adapted.plan, async () => {
       // Decisions are made before the recorded part: what they leave in slots enters it as arguments.
       const step = adapted.plan.begins.length ? await adapted.start(inputs, { ...options, ...key }) : undefined;
       try {
@@ -109,7 +111,7 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
         now = undefined;
         if (step) finish(step);
       }
-    },
+    }),
     get last() {
       return last;
     },

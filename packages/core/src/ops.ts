@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { gatherBatch, gatherRows } from './rows.ts';
+import type { Rows } from './samples.ts';
 import { addTangents, Dual, liftBilinear, liftElementwise, liftLinear, primal, tangentOf, type Value } from './value.ts';
 
 /** [..] -> shape. */
@@ -19,7 +20,7 @@ export const mean = liftLinear((x, axes: readonly number[] | undefined, keepDims
   tf.mean(x, axes && [...axes], keepDims),
 );
 /** Rows of the first axis, in the order given: [B, ...] -> [rows, ...]. */
-export const takeRows = liftLinear((x, rows: readonly number[]) => gatherBatch(x, rows));
+export const takeRows = liftLinear((x, rows: Rows) => gatherBatch(x, rows));
 /** x * mask with a constant mask: dropout, one-hot selection, padding. Both parts of a dual see the same mask. */
 export const mask = liftLinear((x, by: tf.Tensor) => tf.mul(x, by));
 

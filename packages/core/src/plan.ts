@@ -31,8 +31,11 @@ export class Plan {
   readonly begins: readonly { readonly instance: string; readonly hook: BeginHook }[];
   readonly readouts: readonly { readonly instance: string; readonly hook: ReadoutHook }[];
   readonly hooks: readonly (OwnedWeight | OwnedValue | OwnedStage)[];
+  /** Why samples that go different ways are not one graph: what a place computes from several of them. */
+  mixes: string | undefined;
   private readonly parameters: ReadonlyMap<string, readonly ParameterPoint[]>;
   private readonly tables = new Map<string, Table>();
+  private readonly left = new Map<number, boolean>();
   private readonly interned = new Map<string, readonly OwnedWeight[]>();
 
   /** @throws ConflictError when two plugins replace one weight, or route or repeat one stage. */
@@ -58,6 +61,13 @@ export class Plan {
     let table = this.tables.get(key);
     if (!table) this.tables.set(key, (table = this.compile(variant, pass)));
     return table;
+  }
+
+  /** Whether no plugin acts inside a place, in any variant or pass. */
+  leaves(point: StagePoint | SourcePoint): boolean {
+    let known = this.left.get(point.id);
+    if (known === undefined) this.left.set(point.id, (known = !this.hooks.some((h) => within(h.at.path, point.covers))));
+    return known;
   }
 
   /** The hooks of one plugin instance. */

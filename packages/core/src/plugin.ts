@@ -8,7 +8,7 @@ import { explainIssues } from './options.ts';
 import type { EmbeddingPoint, LinearPoint, ModelWeight, NormPoint, ParameterPoint, SitePoint, StagePoint } from './points.ts';
 import type { EmbeddingRole, LinearRole, NormRole, SiteRole, StageRole, WeightRole } from './roles.ts';
 import type { Select } from './select.ts';
-import type { Slot } from './step.ts';
+import type { Slot } from './shared.ts';
 
 /** The version of the hook contract that this core implements; a plugin made for another major is refused. */
 export const HOOK_API = '1.0';

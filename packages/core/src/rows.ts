@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { isGroup, takeGroup, type Rows } from './samples.ts';
 
 /*
  * tfjs's own gather gradient needs UnsortedSegmentSum, which wasm lacks, and loops over every table row on cpu.
@@ -32,8 +33,9 @@ export function scatterRows(x: tf.Tensor2D, index: tf.Tensor1D, rows: number): t
 const matrix = (x: tf.Tensor) => x as tf.Tensor2D;
 const vector = (x: tf.Tensor) => x as tf.Tensor1D;
 
-/** Rows of the first axis of an array of any rank: [B, ...] -> [rows.length, ...]. */
-export function gatherBatch(x: tf.Tensor, rows: readonly number[]): tf.Tensor {
+/** Rows of the first axis of an array of any rank: [B, ...] -> [rows, ...]. */
+export function gatherBatch(x: tf.Tensor, rows: Rows): tf.Tensor {
+  if (isGroup(rows)) return takeGroup(x, rows);
   const rest = x.shape.slice(1);
   const index = tf.tensor1d([...rows], 'int32');
   const flat = tf.reshape(x, [x.shape[0]!, rest.reduce((a, b) => a * b, 1)]) as tf.Tensor2D;

@@ -1,75 +1,24 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Account } from './account.ts';
-import type { Feeder, StepKey } from './feed.ts';
+import type { StepKey } from './feed.ts';
 import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
 import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
 import type { EmbeddingPoint, LinearSite, NormPoint, ParameterPoint, Point, SitePoint, SourcePoint, StagePoint, WeightPoint } from './points.ts';
-import type { Prefix } from './prefix.ts';
 import { isolate } from './isolate.ts';
+import type { Leaf, Shared, Slot, StepOptions } from './shared.ts';
+import { gatherBatch } from './rows.ts';
+import { hasGroups, isGroup, RaggedError, type Rows } from './samples.ts';
 import type { Streams } from './streams.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
 import { Dual, type Value } from './value.ts';
 import type { Variant, View } from './view.ts';
 import { isLinear, materialise, type LinearParams, type Params } from './weights.ts';
 
-/** A typed key for what a plugin keeps during one step; `_` only carries the type. */
-export interface Slot<T> {
-  readonly name: string;
-  readonly _?: T;
-}
-
-/** A decision made before the learning phase: the learning phase sees `value` as a leaf and hands its gradient to `backward`. */
-export interface Leaf {
-  readonly value: tf.Tensor;
-  readonly backward: (dy: tf.Tensor) => Readonly<Record<string, tf.Tensor>>; // gradients by variable name
-  readonly score?: (task: tf.Scalar) => Readonly<Record<string, tf.Tensor>>; // further ones, from the task's loss alone: a score function estimate
-}
-
-/** What one step is keyed by and how it runs. */
-export interface StepOptions {
-  readonly training?: boolean; // default false: no dropout, no noise
-  readonly seed?: number; // default 0
-  readonly step?: number; // default 0
-  readonly samples?: readonly string[]; // ids of the rows; default their positions
-  readonly variant?: Variant; // default 'adapted'
-  readonly recompute?: boolean; // default false: keep a block's activations instead of computing them again for its gradient
-  readonly observe?: (site: SitePoint, x: Value, step: Step) => void; // sees every site's value
-  readonly account?: Account;
-  readonly feed?: Feeder | undefined; // takes host data in by name, where the step is recorded
-}
-
-/** State that all views of one step share. */
-export interface Shared extends Required<Pick<StepOptions, 'training' | 'seed' | 'step' | 'recompute'>> {
-  readonly plan: Plan;
-  readonly inputs: unknown;
-  readonly batch: number;
-  readonly samples: readonly string[];
-  readonly observe: StepOptions['observe'] | undefined;
-  readonly account: Account | undefined;
-  readonly feed: Feeder | undefined;
-  readonly slots: Map<Slot<unknown>, unknown>;
-  readonly memo: Map<unknown, { tape: unknown; params: Params }[]>;
-  readonly losses: Map<string, tf.Tensor>;
-  readonly leaves: Map<Slot<tf.Tensor>, Leaf>;
-  readonly kept: Set<tf.Tensor>;
-  readonly born: number; // ids of tensors made in this step are at least this
-  readonly isolated: boolean; // what is read inside is given as arguments
-  prefix: Prefix | undefined;
-  tables: Tables | undefined;
-}
-
-/** Trainable tables whose gradient is wanted as the rows that were read. */
-export interface Tables {
-  /** A leaf [N, D] whose gradient is that of the rows read at an index [N]; undefined for a table that is not one of them. */
-  read(table: tf.Variable, index: tf.Tensor1D): tf.Tensor | undefined;
-}
-
 interface State {
   readonly table: Table;
   readonly variant: Variant;
   readonly pass: number;
-  readonly rows: readonly number[] | undefined; // positions in the whole batch
+  readonly rows: Rows | undefined; // of the whole batch
   readonly range: readonly [number, number] | undefined;
 }
 
@@ -94,13 +43,22 @@ export class Step {
     return this.state.pass;
   }
   /** The rows of the batch that run here; undefined is all of them. */
-  get rows(): readonly number[] | undefined {
+  get rows(): Rows | undefined {
     return this.state.rows;
   }
   /** Ids of the samples that run here. */
   get samples(): readonly string[] {
     const { samples } = this.shared;
-    return this.rows ? this.rows.map((i) => samples[i]!) : samples;
+    return this.rows ? this.positions.map((i) => samples[i]!) : samples;
+  }
+  /** Positions in the batch of the samples that run here. @throws RaggedError when only the graph knows them. */
+  get positions(): readonly number[] {
+    return this.rows ? listOf(this.rows) : this.shared.samples.map((_, i) => i);
+  }
+  /** Whether samples that go different ways here can be groups that only the graph knows. */
+  get groups(): boolean {
+    const { plan, account, batch } = this.shared;
+    return batch > 1 && account === undefined && plan.mixes === undefined && !this.rows && hasGroups();
   }
   get table(): Table {
     return this.state.table;
@@ -180,7 +138,7 @@ export class Step {
 
   /** Runs a source: inputs to streams. */
   source(point: SourcePoint, body: () => Streams): Streams {
-    return this.place(point, () => this.shared.prefix?.source(this, point, body) ?? tidy(body));
+    return this.place(point, () => this.shared.prefix?.source(this, point, body) ?? this.once(point, body));
   }
 
   /** The parameters in force at a place: made once a step and shared by every pass, branch and use that sees the same hooks. */
@@ -247,15 +205,18 @@ export class Step {
   feed(name: string, make: (key: NoiseKey) => tf.Tensor): tf.Tensor {
     const { rows, pass } = this;
     const { seed, step, samples, feed } = this.shared;
-    const here = (key: StepKey) => make({ seed: key.seed, step: key.step, samples: rows ? rows.map((i) => key.samples[i]!) : key.samples, pass });
-    return feed ? feed(name, here) : here({ seed, step, samples });
+    const own = isGroup(rows) ? undefined : rows;
+    const here = (key: StepKey) => make({ seed: key.seed, step: key.step, samples: own ? own.map((i) => key.samples[i]!) : key.samples, pass });
+    const made = feed ? feed(name, here) : here({ seed, step, samples });
+    // Of a group that the host does not know all rows are made.
+    return isGroup(rows) && made.shape[0] === samples.length ? gatherBatch(made, rows) : made;
   }
 
   /** The same step under another view. */
   with(change: View): Step {
     const { rows: outer } = this;
     const { variant = this.variant, pass = this.pass, range = this.state.range } = change;
-    const rows = change.rows ? (outer ? change.rows.map((i) => outer[i]!) : change.rows) : outer;
+    const rows = change.rows ? (outer ? listOf(change.rows).map((i) => listOf(outer)[i]!) : change.rows) : outer;
     const shared = change.training === undefined ? this.shared : { ...this.shared, training: change.training };
     return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range });
   }
@@ -263,7 +224,7 @@ export class Step {
   /** The same step without any plugin, to run a model of one's own inside it: a policy, a teacher. */
   bare(): Step {
     const none: Table = { weights: [], values: [], stages: [], touched: () => false };
-    return new Step({ ...this.shared, observe: undefined, prefix: undefined }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined });
+    return new Step({ ...this.shared, observe: undefined, prefix: undefined, sources: new Map() }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined });
   }
 
   /** The same view with other shared state. */
@@ -304,6 +265,15 @@ export class Step {
     if (!hook) return point.body(streams, this);
     const run = (s: Streams, change?: View) => this.by('', () => (change ? this.with(change) : this).around(point, hook.index, s));
     return this.by(hook.instance, () => hook.around(run, streams, this));
+  }
+
+  /** In prediction what a source gives is the same for a policy and for the pass that follows it, where no plugin acts on it. */
+  private once(point: SourcePoint, body: () => Streams): Streams {
+    const { sources, plan, training, observe, account } = this.shared;
+    if (training || observe || account || this.rows || currentTape() !== undefined || !plan.leaves(point)) return tidy(body);
+    const known = sources.get(point.id) ?? this.keep(tidy(body));
+    sources.set(point.id, known);
+    return known;
   }
 
   private place<T>(point: Point, f: () => T): T {
@@ -347,7 +317,7 @@ export function startStep(plan: Plan, inputs: unknown, batch: number, options: S
   if (samples.length !== batch) throw new Error(`${samples.length} sample ids for a batch of ${batch}`);
   const shared: Shared = {
     plan, inputs, batch, training, seed, step, recompute, samples, observe, account, feed,
-    slots: new Map(), memo: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined, tables: undefined,
+    slots: new Map(), memo: new Map(), sources: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined, tables: undefined,
   };
   return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined });
 }
@@ -360,6 +330,13 @@ export function finish(step: Step): void {
   tf.dispose([...step.shared.kept]);
   step.shared.kept.clear();
   step.shared.memo.clear();
+  step.shared.sources.clear();
+}
+
+/** Rows as a list. @throws RaggedError when only the graph knows them. */
+function listOf(rows: Rows): readonly number[] {
+  if (isGroup(rows)) throw new RaggedError('which samples take this way is asked inside of it');
+  return rows;
 }
 
 const EVERYWHERE = Symbol('every tape');

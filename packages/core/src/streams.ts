@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, concat, mask as multiply, takeRows } from './ops.ts';
+import { add, mask as multiply, takeRows } from './ops.ts';
+import { joinRows, type Partition } from './partition.ts';
+import type { Rows } from './samples.ts';
 import { primal, type Value } from './value.ts';
 
 /** One sequence of tokens. The mask travels with it: whoever slices or lengthens a stream does both. */
@@ -31,14 +33,11 @@ export function mapStreams(s: Streams, f: (x: Value, stream: string) => Value): 
 }
 
 /** The rows of a batch, masks included. */
-export const takeStreamRows = (s: Streams, rows: readonly number[]): Streams => mapStreams(s, (x) => takeRows(x, rows));
+export const takeStreamRows = (s: Streams, rows: Rows): Streams => mapStreams(s, (x) => takeRows(x, rows));
 
 /** The inverse of `takeStreamRows`: puts parts back in batch order, masks included. Parts must agree in everything but rows. */
-export function joinStreamRows(all: readonly Streams[], rows: readonly (readonly number[])[]): Streams {
-  const order = rows.flat();
-  const inverse: number[] = [];
-  order.forEach((row, at) => (inverse[row] = at));
-  const join = (xs: readonly Value[]) => takeRows(concat(xs, 0), inverse);
+export function joinStreamRows(all: readonly Streams[], partition: Partition): Streams {
+  const join = (xs: readonly Value[]) => joinRows(xs, partition);
   return zipStreams(all, join, (masks) => primal(join(masks)));
 }
 

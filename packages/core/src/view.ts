@@ -1,3 +1,5 @@
+import type { Rows } from './samples.ts';
+
 /** Which plugin instances are in force: all of them, none, or a set by name. Task heads stay in force in every variant. */
 export type Variant = 'adapted' | 'pretrained' | readonly string[];
 
@@ -5,7 +7,7 @@ export type Variant = 'adapted' | 'pretrained' | readonly string[];
 export interface View {
   readonly variant?: Variant;
   readonly pass?: number;
-  readonly rows?: readonly number[]; // indices into the rows of the surrounding view
+  readonly rows?: Rows; // of the rows of the surrounding view
   readonly range?: readonly [from: number, to: number]; // only blocks from <= block < to run
   readonly training?: boolean; // false: as in prediction, without dropout
 }

@@ -10,6 +10,7 @@ import { policyFor } from './policies.ts';
 import { GROUP } from './policy.ts';
 import { routeUnit, type Decided } from './routing.ts';
 import type { Settings } from './settings.ts';
+import type { Sorted } from './sorted.ts';
 import { strategyOf } from './strategies.ts';
 import { gateCount, type Unit } from './units.ts';
 
@@ -21,14 +22,14 @@ export function adaptive(host: Host, units: readonly Unit[], settings: Settings)
   const { policy: options, estimator } = settings;
   const { oneDecision = false } = strategyOf(settings.strategy);
   const gates = gateCount(units);
-  const decided: Decided = { gates: host.slot<tf.Tensor>(GATES), chosen: host.slot<Uint8Array>('chosen') };
+  const decided: Decided = { gates: host.slot<tf.Tensor>(GATES), chosen: host.slot<Uint8Array>('chosen'), sorted: host.slot<Sorted>('sorted') };
   const capacity = settings.budgets.find((b) => b.kind === 'capacity');
   const choice = oneDecision ? firstOpen(gates) : independentGates(gates, capacity?.kind === 'capacity' ? capacity.share : undefined);
   const policy = policyFor(host, options, choice);
   const baseline = estimator === 'score' && policy ? host.variable('policy.baseline', [1], zeros, GROUP) : undefined;
   const counts = policy && estimator !== 'score';
   return [
-    decide({ settings, instance: decided.gates.name.slice(0, -GATES.length - 1), gates, choice, decided, policy, baseline }),
+    decide({ settings, instance: decided.gates.name.slice(0, -GATES.length - 1), units, gates, choice, decided, policy, baseline }),
     ...budgetHook(host, units, settings.budgets, decided.gates),
     ...(settings.copies ? gatedWeights(host, units, settings).map((w) => tuned(host, w)) : []),
     ...routes(host, units, settings, decided, counts ? settings.counterfactual : undefined),

@@ -1,4 +1,4 @@
-import { add, matMul, reshape, streamOf, type Branch, type Host, type ParameterPoint, type Run, type Step, type Streams, type View } from '@espalier/core';
+import { add, matMul, reshape, streamOf, type Branch, type Host, type ParameterPoint, type Rows, type Run, type Step, type Streams, type View } from '@espalier/core';
 import { kaiming, uniform } from '@espalier/core';
 import type { Off } from './strategies.ts';
 import type { Settings } from './settings.ts';
@@ -19,7 +19,7 @@ export type BranchesOf = (run: Run, step: Step) => Branches;
 export function branchesOf(host: Host, unit: Unit, off: Off, { frozenDropout, branchInput }: Settings): BranchesOf {
   const instead = off === 'replace' ? replacement(host, unit) : undefined;
   return (run, step) => {
-    const view = (rows: readonly number[] | undefined): View => (rows ? { rows } : {});
+    const view = (rows: Rows | undefined): View => (rows ? { rows } : {});
     const still: View = step.training && !frozenDropout ? { training: false } : {};
     const on: Branch = (s, rows) => run(s, view(rows));
     const closed: Branch = (s, rows) => {

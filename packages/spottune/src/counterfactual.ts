@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import { takeStreamRows, type Branch, type Stream, type Streams } from '@espalier/core';
+import { isGroup, joinRows, primal, takeRows, takeStreamRows, type Branch, type Partition, type Rows, type Stream, type Streams } from '@espalier/core';
 
 export interface Counterfactual {
   readonly gate: tf.Tensor2D; // [R, 1]
-  readonly chosen: readonly boolean[]; // [R]
-  readonly rows: readonly number[]; // of which to evaluate the branch not taken
+  readonly partition: Partition; // rows that took `on`, rows that took `off`, and, if any, those of which nothing is evaluated
   readonly scale: number; // of what they give
   readonly on: Branch;
   readonly off: Branch;
@@ -36,27 +35,26 @@ export function connect(streams: Streams, selected: Streams, { gate, ...how }: C
 }
 
 /** sum of dy (T - F) over all but rows: [R, 1]; zero for rows that are not evaluated. */
-function gateGradient(streams: Streams, selected: readonly tf.Tensor[], dys: readonly tf.Tensor[], outputs: readonly Part[], how: Omit<Counterfactual, 'gate'>): tf.Tensor {
-  const { chosen, rows, scale, on, off } = how;
-  const pieces: tf.Tensor[] = [tf.zeros([1])];
-  const place = chosen.map(() => 0);
-  let next = 1;
-  for (const want of [true, false]) {
-    const own = rows.filter((row) => chosen[row] === want);
-    if (!own.length) continue;
-    const all = own.length === chosen.length;
-    const other = want ? off : on;
-    const without = partsOf(all ? other(streams) : other(takeStreamRows(streams, own), own), VALUES);
-    const take = (x: tf.Tensor) => (all ? x : tf.gather(x, tf.tensor1d([...own], 'int32')));
+function gateGradient(streams: Streams, selected: readonly tf.Tensor[], dys: readonly tf.Tensor[], outputs: readonly Part[], { partition, scale, on, off }: Omit<Counterfactual, 'gate'>): tf.Tensor {
+  const count = dys[0]!.shape[0]!;
+  // T - F, or F - T where F was taken: that is a sign.
+  const gains = (rows: Rows, other: Branch, sign: number): tf.Tensor => {
+    const all = !isGroup(rows) && rows.length === count;
+    const take = (x: tf.Tensor) => (all ? x : primal(takeRows(x, rows)));
+    const without = partsOf(all ? other(streams) : other(takeStreamRows(streams, rows), rows), VALUES);
     const terms = outputs.map(({ name, part }, i) => {
       const y = without.find((w) => w.name === name && w.part === part)!.x;
-      const gain = tf.mul(take(dys[i]!), tf.sub(take(selected[i]!), y)); // T - F, or F - T where F was taken
-      return tf.sum(tf.reshape(gain, [own.length, -1]), 1);
+      const gain = tf.mul(take(dys[i]!), tf.sub(take(selected[i]!), y));
+      return tf.sum(tf.reshape(gain, [gain.shape[0]!, -1]), 1);
     });
-    pieces.push(tf.mul(tf.addN(terms), want ? scale : -scale));
-    for (const row of own) place[row] = next++;
-  }
-  return tf.reshape(tf.gather(tf.concat(pieces), tf.tensor1d(place, 'int32')), [chosen.length, 1]);
+    return tf.mul(tf.addN(terms), sign * scale);
+  };
+  const each = partition.parts.flatMap((rows, k) => {
+    if (!isGroup(rows) && !rows.length) return [];
+    if (k < 2) return [gains(rows, k === 0 ? off : on, k === 0 ? 1 : -1)];
+    return [primal(takeRows(tf.zeros([count]), rows))];
+  });
+  return tf.reshape(primal(joinRows(each, partition)), [count, 1]);
 }
 
 interface Part {

@@ -4,12 +4,15 @@ import type { Choice, Drawn } from './choice.ts';
 import type { Policy } from './policy.ts';
 import type { Decided } from './routing.ts';
 import type { Settings } from './settings.ts';
+import { sort } from './sorted.ts';
 import { temperatureAt } from './temperature.ts';
+import type { Unit } from './units.ts';
 
 /** What a decision is made with. */
 export interface Deciding {
   readonly settings: Settings;
   readonly instance: string;
+  readonly units: readonly Unit[];
   readonly gates: number; // D
   readonly choice: Choice;
   readonly decided: Decided;
@@ -23,12 +26,14 @@ export interface Deciding {
  */
 export const decide = (how: Deciding): Hook =>
   begin(async (step) => {
-    const { settings, gates, decided, policy } = how;
+    const { settings, units, gates, decided, policy } = how;
     const logits = policy?.prepare(step);
     const drawn = step.keep(tidy(() => draw(step, how, logits)));
     const open = drawn.open(await drawn.score.data<'float32'>());
-    const grouped = settings.executor === 'grouped' || (settings.executor === 'auto' && !(step.training && graphBackend() !== undefined));
-    if (grouped) step.set(decided.chosen, open);
+    const { executor, counterfactual } = settings;
+    if (executor !== 'dense' && step.training && step.groups) step.set(decided.sorted, tidy(() => sort(step, open, units, gates, counterfactual, decided.gates.name)));
+    // In lists every new split of a batch is another graph where steps are recorded.
+    else if (executor === 'grouped' || (executor === 'auto' && !(step.training && graphBackend() !== undefined))) step.set(decided.chosen, open);
     const gate = step.keep(tf.tidy(() => tf.tensor2d(Float32Array.from(open), [open.length / gates, gates])));
     const value = step.keep(tf.tidy(() => tf.concat([gate, drawn.probability], 1)));
     if (!step.training || !policy || !logits || !trains(step, how.instance)) return step.set(decided.gates, value);

@@ -116,7 +116,7 @@ async function run(kind: 'one' | 'two', given: z.input<typeof options>, policy: 
     attach: (host) => {
       const units = unitsOf(host.model.scope.points, settings);
       const count = gateCount(units);
-      const decided: Decided = { gates: host.slot('gates'), chosen: host.slot('chosen') };
+      const decided: Decided = { gates: host.slot('gates'), chosen: host.slot('chosen'), sorted: host.slot('sorted') };
       const decide = begin((step) => {
         if (grouped) step.set(decided.chosen, Uint8Array.from(policy));
         const value = tf.tidy(() => tf.concat([tf.tensor2d([...policy], [4, count]), tf.zeros([4, count])], 1));

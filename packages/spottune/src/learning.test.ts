@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, evaluate, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Plugin, type Streams } from '@espalier/core';
+import { adapt, evaluate, listed, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Plugin, type Streams } from '@espalier/core';
 import {
   adapter, disposeInputs, gradientsOf, jitter, tinyModels, tinyInputs, tinyLoss, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
   type TinyInputs, type TinyModel,
@@ -187,7 +187,7 @@ describe('the branch not taken', () => {
       const selected: Streams = { x: { ...streams['x']!, hidden: taken }, y: { ...streams['y']!, hidden: tf.square(y) } };
       const gradient = (rows: readonly number[], factor: number) =>
         tf.grad((gate) => {
-          const out = connect(streams, selected, { gate: tf.reshape(gate, [3, 1]), chosen, rows, scale: factor, on, off });
+          const out = connect(streams, selected, { gate: tf.reshape(gate, [3, 1]), partition: listed([rows.filter((i) => chosen[i]), rows.filter((i) => !chosen[i]), [0, 1, 2].filter((i) => !rows.includes(i))]), scale: factor, on, off });
           return tf.add(tf.sum(tf.square(evaluate(out['x']!.hidden))), tf.sum(evaluate(out['y']!.hidden)));
         })(tf.tensor2d([[1], [0], [1]])).dataSync();
       const all = gradient([0, 1, 2], 1);

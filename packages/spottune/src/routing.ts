@@ -1,16 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  around, blend, Dual, group, joinStreamRows, random, takeStreamRows,
-  type Branch, type Hook, type Slot, type Step, type Streams,
-} from '@espalier/core';
+import { around, blend, divide, Dual, listed, takeRows, through, type Branch, type Hook, type Slot, type Step, type Streams } from '@espalier/core';
 import type { Branches, BranchesOf } from './branches.ts';
 import { connect } from './counterfactual.ts';
+import { evaluates, partitionOf, type Sorted } from './sorted.ts';
 import type { Unit } from './units.ts';
 
 /** What a step decided, for the routes to read. */
 export interface Decided {
   readonly gates: Slot<tf.Tensor>; // [B, 2 D]: gates, then their probabilities
-  readonly chosen: Slot<Uint8Array>; // [B D], row by row; not set where both branches run for everyone
+  readonly chosen: Slot<Uint8Array>; // [B D], row by row; not set where both branches run for everyone, or where `sorted` is
+  readonly sorted: Slot<Sorted>; // the same as arrays, for a step that is recorded
 }
 
 export interface Routing {
@@ -29,37 +28,46 @@ export const routeUnit = (unit: Unit, branches: BranchesOf, routing: Routing): H
     return { ...streams, ...routed(unit, branches(run, step), routing, inside, step) };
   });
 
-function routed(unit: Unit, { on, off }: Branches, { decided, count, counterfactual }: Routing, streams: Streams, step: Step): Streams {
+function routed(unit: Unit, { on, off }: Branches, routing: Routing, streams: Streams, step: Step): Streams {
+  const { decided, count, counterfactual } = routing;
   const all = step.get(decided.gates);
   const gate: tf.Tensor2D = tf.reshape(tf.slice(all, [0, unit.first], [-1, unit.width]), [all.shape[0]!, unit.width]);
   const dual = Object.values(streams).some((s) => s.hidden instanceof Dual);
-  if (!step.has(decided.chosen) || (dual && step.training)) return blend(gate, streams, on, off);
+  const learns = step.training && counterfactual !== undefined;
+  if ((dual && step.training) || (unit.width > 1 && learns)) return blend(gate, streams, on, off);
+  if (step.has(decided.sorted)) {
+    // Rows of rows are not sorted: both branches run for those that are here.
+    if (step.rows) return blend(gate, streams, on, off);
+    const sorted = step.get(decided.sorted);
+    const branches = unit.width > 1 ? [on, off, mixing(gate, { on, off })] : [on, off];
+    const selected = through(partitionOf(sorted.taken, unit, branches.length), streams, branches);
+    if (!learns || !sorted.learns) return selected;
+    const partition = sorted.evaluated ? partitionOf(sorted.evaluated, unit, 3) : partitionOf(sorted.taken, unit, 2);
+    return connect(streams, selected, { gate, partition, scale: 1 / counterfactual.fraction, on, off });
+  }
+  if (!step.has(decided.chosen)) return blend(gate, streams, on, off);
   const bits = step.get(decided.chosen); // of the whole batch, whichever rows run here
-  const rows = step.rows ?? step.shared.samples.map((_, i) => i);
+  const { samples } = step;
+  const rows = step.positions;
   const open = rows.map((row) => bits.subarray(row * count + unit.first, row * count + unit.first + unit.width).reduce((n, bit) => n + bit, 0));
-  if (unit.width > 1) return step.training && counterfactual ? blend(gate, streams, on, off) : heads(gate, open, unit.width, streams, { on, off });
-  const chosen = open.map((n) => n === 1);
-  const selected = group(chosen, streams, on, off);
-  if (!step.training || !counterfactual) return selected;
-  if (Object.values(selected).some((s) => s.hidden instanceof Dual)) return blend(gate, streams, on, off);
-  const { fraction, every } = counterfactual;
-  if (step.shared.step % every !== 0) return selected;
-  const positions = chosen.map((_, i) => i);
-  const { seed, step: at } = step.shared;
-  const evaluated = fraction === 1 ? positions : positions.filter((i) => random(seed, at, step.samples[i]!, `${decided.gates.name} ${unit.stage.path}`).uniform() < fraction);
-  return connect(streams, selected, { gate, chosen, rows: evaluated, scale: 1 / fraction, on, off });
-}
-
-/** Samples whose gates agree over all heads run one branch; the others run both, chosen head by head. */
-function heads(gate: tf.Tensor2D, open: readonly number[], width: number, streams: Streams, { on, off }: Branches): Streams {
-  const some: Branch = (s, rows) => blend(rows ? tf.gather(gate, tf.tensor1d([...rows], 'int32')) : gate, s, (x) => on(x, rows), (x) => off(x, rows));
   const kinds = [
-    { rows: positions(open, (n) => n === width), branch: on },
+    { rows: positions(open, (n) => n === unit.width), branch: on },
     { rows: positions(open, (n) => n === 0), branch: off },
-    { rows: positions(open, (n) => n > 0 && n < width), branch: some },
-  ].filter(({ rows }) => rows.length);
-  if (kinds.length === 1) return kinds[0]!.branch(streams);
-  return joinStreamRows(kinds.map(({ rows, branch }) => branch(takeStreamRows(streams, rows), rows)), kinds.map(({ rows }) => rows));
+    { rows: positions(open, (n) => n > 0 && n < unit.width), branch: mixing(gate, { on, off }) },
+  ];
+  const selected = divide(step, kinds.map((k) => k.rows), streams, kinds.map((k) => k.branch));
+  if (!learns) return selected;
+  const { fraction, every } = counterfactual;
+  const { seed, step: at } = step.shared;
+  if (at % every !== 0) return selected;
+  const evaluated = (row: number) => evaluates({ seed, step: at, sample: samples[row]!, name: decided.gates.name, unit, fraction });
+  const [opened, closed] = kinds.map((k) => k.rows.filter(evaluated));
+  const rest = positions(open, (_, i) => !evaluated(i));
+  return connect(streams, selected, { gate, partition: listed([opened!, closed!, rest]), scale: 1 / fraction, on, off });
 }
 
-const positions = <T>(xs: readonly T[], keep: (x: T) => boolean): number[] => xs.flatMap((x, i) => (keep(x) ? [i] : []));
+/** Samples whose heads do not agree run both branches, chosen head by head. */
+const mixing = (gate: tf.Tensor2D, { on, off }: Branches): Branch => (s, rows) =>
+  blend(rows ? (takeRows(gate, rows) as tf.Tensor2D) : gate, s, (x) => on(x, rows), (x) => off(x, rows));
+
+const positions = <T>(xs: readonly T[], keep: (x: T, i: number) => boolean): number[] => xs.flatMap((x, i) => (keep(x, i) ? [i] : []));

@@ -4,6 +4,7 @@ import type { Settings } from './settings.ts';
 
 /** One gated stage: `width` gates from `first` on, in the model's own order. Gate 1 runs it as adapted. */
 export interface Unit {
+  readonly index: number; // among the units
   readonly stage: StagePoint;
   readonly first: number;
   readonly width: number;
@@ -38,8 +39,8 @@ export function unitsOf(points: Points, { strategy, at, resIntermediate, readout
   if (!live.length) throw new SelectionError(`'${who}' gates only places that the answer does not read. Widen at, or set readout to 'all'.`);
   const weights: ModelWeight[] = [...points.linear, ...points.norm, ...points.embedding];
   let first = 0;
-  return live.map((stage) => {
-    const unit = { stage, first, width: stage.width, weights: weights.filter((w) => partOf(stage, w)) };
+  return live.map((stage, index) => {
+    const unit = { index, stage, first, width: stage.width, weights: weights.filter((w) => partOf(stage, w)) };
     first += stage.width;
     return unit;
   });

@@ -97,7 +97,7 @@ function router(grouped: boolean): Plugin {
           const chosen = step.samples.map((sample) => random('router', stage.path, sample).uniform() < 0.5);
           const on: Branch = (s, rows) => run(s, rows ? { rows } : {});
           const off: Branch = (s, rows) => run(s, { variant: 'pretrained', ...(rows && { rows }) });
-          return grouped ? group(chosen, streams, on, off) : blend(tf.tensor2d(chosen.map((c) => [c ? 1 : 0])), streams, on, off);
+          return grouped ? group(step, chosen, streams, on, off) : blend(tf.tensor2d(chosen.map((c) => [c ? 1 : 0])), streams, on, off);
         }),
       ),
   });

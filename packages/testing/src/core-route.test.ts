@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, add, around, blend, group, normal, route, scale, weight, type Branch, type Run, type Streams, type Variant } from '@espalier/core';
+import { adapt, add, around, blend, group, normal, Plan, route, scale, startStep, weight, type Branch, type Run, type Streams, type Variant } from '@espalier/core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useCpu } from './backend.ts';
 import { outputOf } from './check-output.ts';
@@ -15,6 +15,8 @@ describe('routes', () => {
     x: { hidden: tf.range(1, 1 + batch * 6).reshape([batch, 3, 2]), mask: tf.range(0, batch * 3).reshape([batch, 1, 1, 3]), residual: tf.range(0, batch * 6).reshape([batch, 3, 2]).square() },
     y: { hidden: tf.range(100, 100 + batch * 2).reshape([batch, 1, 2]), mask: tf.zeros([batch, 1, 1, 1]) },
   });
+  const plan = new Plan([]);
+  const stepOf = (batch: number) => startStep(plan, undefined, batch);
   const change = (by: number) => (s: Streams): Streams => ({ ...s, x: { ...s['x']!, hidden: scale(s['x']!.hidden, by) } });
   const read = (s: Streams) => Object.fromEntries(Object.entries(s).map(([name, x]) => [name, [x.hidden, x.mask, ...(x.residual ? [x.residual] : [])].map((v) => (v instanceof tf.Tensor ? [...v.dataSync()] : v))]));
 
@@ -23,7 +25,7 @@ describe('routes', () => {
       tf.tidy(() => {
         const chosen = [0, 1, 2, 3].map((i) => Boolean(pattern & (1 << i)));
         const gate = tf.tensor2d(chosen.map((c) => [c ? 1 : 0]));
-        const [grouped, blended] = [group(chosen, streams(4), change(2), change(-1)), blend(gate, streams(4), change(2), change(-1))];
+        const [grouped, blended] = [group(stepOf(4), chosen, streams(4), change(2), change(-1)), blend(gate, streams(4), change(2), change(-1))];
         expect(read(grouped)).toEqual(read(blended));
         expect(grouped['x']!.mask.dataSync()).toEqual(streams(4)['x']!.mask.dataSync());
       });
@@ -32,7 +34,7 @@ describe('routes', () => {
   it('grouped rows keep the masks that their branch made', () => {
     tf.tidy(() => {
       const lengthen = (s: Streams): Streams => ({ ...s, x: { ...s['x']!, mask: tf.sub(s['x']!.mask, 1000) } });
-      const out = group([false, true, true], streams(3), lengthen, (s) => s);
+      const out = group(stepOf(3), [false, true, true], streams(3), lengthen, (s) => s);
       expect([...out['x']!.mask.dataSync()]).toEqual([0, 1, 2, -997, -996, -995, -994, -993, -992]);
     });
   });

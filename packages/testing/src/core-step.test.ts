@@ -122,7 +122,7 @@ describe('passes and ranges', () => {
 });
 
 describe('slots', () => {
-  const split = inline('split', (host) => [around(block(host), 'route', (run, s) => group([false, true, false], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r })))]);
+  const split = inline('split', (host) => [around(block(host), 'route', (run, s, step) => group(step, [false, true, false], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r })))]);
 
   it('are cut to the rows that run', async () => {
     const seen: number[][] = [];
@@ -143,12 +143,12 @@ describe('slots', () => {
   });
 
   it('compose rows of rows into positions in the batch', async () => {
-    const seen: (readonly number[] | undefined)[] = [];
+    const seen: unknown[] = [];
     const nest = inline('nest', (host) => [
-      around(block(host), 'route', (run, s) => group([true, false, true], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r }))),
+      around(block(host), 'route', (run, s, step) => group(step, [true, false, true], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r }))),
       around(host.stages({ role: 'attention', block: [0, 1] })[0]!, 'route', (run, s, step) => {
         const last = step.samples.map((_, i) => i === step.samples.length - 1);
-        return group(last, s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r }));
+        return group(step, last, s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r }));
       }),
       value(host.sites({ role: 'attention.context', block: [0, 1] })[0]!, (x, step) => (seen.push(step.rows), x)),
     ]);
@@ -194,7 +194,7 @@ describe('effective weights', () => {
   };
   const repeat = inline('repeat', (host) => [
     around(host.stages({ role: 'encoder' })[0]!, 'repeat', (run, s) => run(run(s), { pass: 1 })),
-    ...host.stages({ role: 'block' }).map((b) => around(b, 'route', (run, s) => group([true, false, true], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r })))),
+    ...host.stages({ role: 'block' }).map((b) => around(b, 'route', (run, s, step) => group(step, [true, false, true], s, (x, r) => run(x, r && { rows: r }), (x, r) => run(x, r && { rows: r })))),
   ]);
 
   it('are made once for all passes, branches and uses', async () => {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {
-  adapt, add, around, begin, blend, definePlugin, denseGradient, graphBackend, group, mul, normal, scale, value, weight, withLowRank,
-  type Adapted, type GraphBackend, type Learner, type Plugin, type Slot,
+  adapt, add, around, begin, blend, definePlugin, denseGradient, graphBackend, group, mean, mul, normal, scale, sub, value, weight, withLowRank,
+  type Adapted, type GraphBackend, type Learner, type Plugin, type Slot, type Value,
 } from '@espalier/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -124,15 +124,14 @@ describe('branches that are blended', () => {
 
 describe('routes', () => {
   /** Every block runs its two branches on groups of rows. */
-  const routed = (chosen: readonly boolean[], sizes?: number[]) =>
-    inline('router', (host) =>
-      host.stages({ role: 'block' }).map((b) =>
-        around(b, 'route', (run, s) =>
-          group(chosen, s,
-            (x, rows) => (sizes?.push(x['joint']!.hidden.shape[0]!), run(x, rows && { rows })),
-            (x, rows) => (sizes?.push(x['joint']!.hidden.shape[0]!), run(x, { variant: 'pretrained', ...(rows && { rows }) })))),
+  const routed = (chosen: readonly boolean[], inside: (x: Value) => Value = (x) => x) =>
+    inline('router', (host) => [
+      ...host.stages({ role: 'block' }).map((b) =>
+        around(b, 'route', (run, s, step) =>
+          group(step, chosen, s, (x, rows) => run(x, rows && { rows }), (x, rows) => run(x, { variant: 'pretrained', ...(rows && { rows }) }))),
       ),
-    );
+      ...host.sites({ role: 'block.output' }).map((site) => value(site, inside)),
+    ]);
   const outputOf = async (adapted: Adapted<TinyInputs>, inputs: TinyInputs) => {
     const y = await adapted.forward(inputs);
     const values = y.dataSync<'float32'>().slice();
@@ -141,41 +140,41 @@ describe('routes', () => {
   };
   const chosen = (n: number) => Array.from({ length: 8 }, (_, i) => i < n);
 
-  it('cut a pass into segments that blocks share, whatever their weights', async () => {
-    const [model, inputs] = [tinyOneStream(), tinyInputs({ lengths })];
-    const blocks = model.scope.points.stage.filter((s) => s.role === 'block').length;
-    const adapted = adapt(model, [routed(chosen(3)), lowRank]);
-    await outputOf(adapted, inputs);
-    const before = statistics();
-    await outputOf(adapted, inputs);
-    const after = statistics();
-    // What comes before the first branch; two branches per block, the first of which joins those of the block before; the end.
-    expect(after.flushes - before.flushes).toBe(1 + 3 * blocks);
-    expect(after.compiled).toBe(before.compiled);
-    adapted.dispose();
-    model.dispose();
-    disposeInputs(inputs);
-  });
-
-  it('run groups in a few sizes, never one row, and give what single rows give', async () => {
+  it('are one graph, whatever their sizes, and give what single rows give', async () => {
     const [model, inputs] = [tinyOneStream(), tinyInputs({ lengths })];
     const whole = adapt(model, [lowRank]);
     const plain = adapt(model, []);
     const [adapted, pretrained] = [await outputOf(whole, inputs), await outputOf(plain, inputs)];
-    const compiled: number[] = [];
-    for (const n of [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7]) {
-      const sizes: number[] = [];
-      const both = adapt(model, [routed(chosen(n), sizes), lowRank]);
+    const counts: { flushes: number; compiled: number }[] = [];
+    for (const n of [1, 2, 3, 4, 5, 6, 7]) {
+      const both = adapt(model, [routed(chosen(n)), lowRank]);
+      const before = statistics();
       const y = await outputOf(both, inputs);
+      const after = statistics();
+      counts.push({ flushes: after.flushes - before.flushes, compiled: after.compiled - before.compiled });
       const width = y.length / 8;
       toBeAllClose(y.subarray(0, n * width), adapted.subarray(0, n * width), { absolute: 1e-5, relative: 1e-5 });
       toBeAllClose(y.subarray(n * width), pretrained.subarray(n * width), { absolute: 1e-5, relative: 1e-5 });
-      expect(sizes.every((s) => [2, 4, 6, 8].includes(s))).toBe(true);
-      compiled.push(statistics().compiled);
+      expect(both.plan.mixes).toBeUndefined();
       both.dispose();
     }
-    expect(compiled.slice(7)).toEqual(compiled.slice(7).map(() => compiled[6]));
+    expect(counts).toEqual(counts.map((_, i) => ({ flushes: 1, compiled: i === 0 ? 1 : 0 })));
     for (const a of [whole, plain]) a.dispose();
+    model.dispose();
+    disposeInputs(inputs);
+  });
+
+  it('take lists of rows where a hook inside of them mixes samples', async () => {
+    const [model, inputs] = [tinyOneStream(), tinyInputs({ lengths })];
+    const centred = (x: Value) => sub(x, mean(x, [0], true)); // of the samples that run together
+    const both = adapt(model, [routed(chosen(3), centred)]);
+    const y = await outputOf(both, inputs);
+    expect(both.plan.mixes).toMatch(/^kernel Mean of \[8, \d+, \d+\] of some samples: it mixes rows$/);
+    await useCpu();
+    const expected = await outputOf(both, inputs);
+    await useOnnx();
+    toBeAllClose(y, expected, { absolute: 1e-5, relative: 1e-5 });
+    both.dispose();
     model.dispose();
     disposeInputs(inputs);
   });

@@ -21,6 +21,7 @@ const cast: Emitter = ({ inputs: { x }, attrs: { dtype } }) => {
     key: `Cast ${x.dtype} ${dtype}`,
     inputs: [x],
     outputs: [{ shape: x.shape, dtype }],
+    rows: () => 'each',
     emit: (g, i, o) => {
       if (x.dtype === 'float32' && dtype === 'int32') toInt32(g, i[0]!, o);
       else g.into(o, 'Cast', i, { to: { float32: 1, int32: 6, bool: 9 }[dtype] });

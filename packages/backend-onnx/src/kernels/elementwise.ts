@@ -6,13 +6,14 @@ import { numberOf } from './attributes.ts';
 
 type Emit = (g: GraphBuilder, inputs: readonly string[], outputs: readonly string[]) => void;
 
+const each = () => 'each' as const;
 const direct = (op: string): Emit => (g, i, o) => g.into(o, op, i);
 
 /** One array in, one of the same shape out. Other element types than those named are left to the cpu kernel, whose rounding they follow. */
 function unary(name: string, emit: Emit, types: readonly HostType[] = ['float32'], dtype?: HostType): Emitter {
   return ({ inputs: { x } }) => {
     if (!x || !accepts(types, x)) return undefined;
-    return { key: name, inputs: [x], outputs: [{ shape: x.shape, dtype: dtype ?? x.dtype as HostType }], emit };
+    return { key: name, inputs: [x], outputs: [{ shape: x.shape, dtype: dtype ?? x.dtype as HostType }], emit, rows: each };
   };
 }
 
@@ -24,7 +25,7 @@ function binary(name: string, emit: Emit, types: readonly HostType[] = ['float32
   return ({ inputs: { a, b } }) => {
     if (!a || !b || a.dtype !== b.dtype || !accepts(types, a, b)) return undefined;
     const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
-    return { key: name, inputs: [a, b], outputs: [{ shape, dtype: dtype ?? a.dtype as HostType }], emit };
+    return { key: name, inputs: [a, b], outputs: [{ shape, dtype: dtype ?? a.dtype as HostType }], emit, rows: each };
   };
 }
 
@@ -103,7 +104,7 @@ export const elementwise: EmitterTable = {
     if (!x || x.dtype !== 'float32') return undefined;
     const alpha = numberOf(attrs, 'alpha');
     return {
-      key: `Step ${alpha}`, inputs: [x], outputs: [{ shape: x.shape, dtype: 'float32' }],
+      key: `Step ${alpha}`, inputs: [x], outputs: [{ shape: x.shape, dtype: 'float32' }], rows: each,
       emit: (g, [a], o) => keepNaN(g, a!, g.node('Where', [g.node('Greater', [a!, g.float(0)]), g.float(1), g.float(alpha)]), o),
     };
   },
@@ -111,7 +112,7 @@ export const elementwise: EmitterTable = {
     if (!x || x.dtype !== 'float32') return undefined;
     const [min, max] = [numberOf(attrs, 'clipValueMin'), numberOf(attrs, 'clipValueMax')];
     return {
-      key: `ClipByValue ${min} ${max}`, inputs: [x], outputs: [{ shape: x.shape, dtype: 'float32' }],
+      key: `ClipByValue ${min} ${max}`, inputs: [x], outputs: [{ shape: x.shape, dtype: 'float32' }], rows: each,
       emit: (g, [a], o) => keepNaN(g, a!, g.node('Clip', [a!, g.float(min), g.float(max)]), o),
     };
   },
@@ -148,7 +149,7 @@ export const elementwise: EmitterTable = {
     if (!first || !accepts(NUMBERS, ...list) || list.some((x) => x.dtype !== first.dtype)) return undefined;
     const dtype = first.dtype as HostType; // accepted just above
     return {
-      key: `AddN ${list.length} ${dtype}`, inputs: list, outputs: [{ shape: first.shape, dtype }],
+      key: `AddN ${list.length} ${dtype}`, inputs: list, outputs: [{ shape: first.shape, dtype }], rows: each,
       emit: (g, i, o) => {
         if (i.length === 1) g.into(o, 'Identity', i);
         else if (dtype === 'float32') g.into(o, 'Sum', i);
@@ -158,6 +159,6 @@ export const elementwise: EmitterTable = {
   },
   Select: ({ inputs: { condition, t, e } }) => {
     if (!condition || !t || !e || t.dtype !== e.dtype || !accepts(NUMBERS, t, e) || condition.shape.length !== t.shape.length) return undefined;
-    return { key: 'Select', inputs: [condition, t, e], outputs: [{ shape: t.shape, dtype: t.dtype as HostType }], emit: direct('Where') };
+    return { key: 'Select', inputs: [condition, t, e], outputs: [{ shape: t.shape, dtype: t.dtype as HostType }], emit: direct('Where'), rows: each };
   },
 };

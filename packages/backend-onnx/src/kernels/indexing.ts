@@ -32,13 +32,14 @@ const gather: Emitter = (call) => {
   return {
     key: `GatherV2 ${axis}`, inputs: [x, indices], outputs: [{ shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype }],
     emit: (g, i, o) => g.into(o, 'Gather', i, { axis }),
+    rows: ([ofX, ofIndices]) => (ofX !== ofIndices && (axis === 0) === ofIndices ? 'rows' : undefined),
   };
 };
 
 /** zeros(shape) with rows added at 64-bit positions [N, K]. */
-function scattered(g: GraphBuilder, shape: readonly number[], positions: string, rows: string, type: 'float32' | 'int32'): string {
+export function scattered(g: GraphBuilder, shape: string, positions: string, rows: string, type: 'float32' | 'int32'): string {
   const value = { dims: [1], type, data: type === 'float32' ? Float32Array.of(0) : Int32Array.of(0) };
-  return g.node('ScatterND', [g.node('ConstantOfShape', [g.ints(shape)], { value }), positions, rows], { reduction: 'add' });
+  return g.node('ScatterND', [g.node('ConstantOfShape', [shape], { value }), positions, rows], { reduction: 'add' });
 }
 
 const scatterNd: Emitter = (call) => {
@@ -50,7 +51,7 @@ const scatterNd: Emitter = (call) => {
   requireRowsWithin(call, indices, shape, 'ScatterNd');
   return {
     key: `ScatterNd ${shape.join()}`, inputs: [indices, updates], outputs: [{ shape, dtype: 'float32' }],
-    emit: (g, [at, rows], o) => g.into(o, 'Identity', [scattered(g, shape, g.cast(at!, 'int64'), rows!, 'float32')]),
+    emit: (g, [at, rows], o) => g.into(o, 'Identity', [scattered(g, g.ints(shape), g.cast(at!, 'int64'), rows!, 'float32')]),
   };
 };
 
@@ -79,7 +80,7 @@ const unsortedSegmentSum: Emitter = ({ inputs: { x, segmentIds }, attrs }) => {
       const n = g.scalar(segments, 'int32');
       const outside = g.node('Or', [g.node('Less', [ids!, g.scalar(0, 'int32')]), g.node('GreaterOrEqual', [ids!, n])]);
       const at = g.node('Unsqueeze', [g.cast(g.node('Where', [outside, n, ids!]), 'int64'), g.ints([1])]);
-      g.into(o, 'Slice', [scattered(g, [segments + 1, ...rest], at, rows!, 'float32'), g.ints([0]), g.ints([segments]), g.ints([0])]);
+      g.into(o, 'Slice', [scattered(g, g.ints([segments + 1, ...rest]), at, rows!, 'float32'), g.ints([0]), g.ints([segments]), g.ints([0])]);
     },
   };
 };
@@ -111,7 +112,7 @@ const oneHot: Emitter = ({ inputs: { indices }, attrs }) => {
 function filled(shape: readonly number[], value: number, dtype: HostType): ReturnType<Emitter> {
   if (!sizeOf(shape) || (value !== 0 && value !== 1)) return undefined;
   return {
-    key: `Fill ${shape.join()} ${value} ${dtype}`, inputs: [], outputs: [{ shape, dtype }],
+    key: `Fill ${shape.join()} ${value} ${dtype}`, inputs: [], outputs: [{ shape, dtype }], uniform: true,
     emit: (g, _, o) => {
       const type = dtype === 'float32' ? 'float32' : 'int32';
       const data = type === 'float32' ? Float32Array.of(value) : Int32Array.of(value);

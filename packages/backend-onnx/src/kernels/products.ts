@@ -1,13 +1,14 @@
 import { backend_util, type TensorInfo } from '@tensorflow/tfjs';
 import { sizeOf } from '../arrays.ts';
 import type { GraphBuilder } from '../builder.ts';
-import type { Emitter, EmitterTable } from '../operation.ts';
+import type { Emitter, EmitterTable, RowEffect } from '../operation.ts';
 import { booleanOf } from './attributes.ts';
 
 interface Product {
   readonly shape: number[];
   readonly macs: number;
   readonly key: string;
+  rows(ragged: readonly boolean[]): RowEffect | undefined;
   emit(g: GraphBuilder, a: string, b: string, outputs: readonly string[]): void;
 }
 
@@ -23,8 +24,22 @@ function product(a: TensorInfo, b: TensorInfo, transposeA: boolean, transposeB: 
   const flags = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
   return {
     shape: [...lead, m, n], macs: sizeOf(lead) * m * k * n, key: `${flags.transA}${flags.transB}`,
+    rows: ([ofA, ofB]) => rowsOf(a, b, ofA === true, ofB === true, transposeA, transposeB),
     emit: (g, x, y, out) => (transposeA || transposeB ? g.into(out, 'FusedMatMul', [x, y], flags, 'com.microsoft') : g.into(out, 'MatMul', [x, y])),
   };
+}
+
+/** Rows of a matrix are its first axis, those of a stack of matrices its entries. Two matrices may be multiplied along their rows. */
+function rowsOf(a: TensorInfo, b: TensorInfo, ofA: boolean, ofB: boolean, transposeA: boolean, transposeB: boolean): RowEffect | undefined {
+  const [rankA, rankB] = [a.shape.length, b.shape.length];
+  if (rankA === 2 && rankB === 2) {
+    if (ofA && ofB) return transposeA && !transposeB ? 'all' : undefined;
+    return ofA && !transposeA ? 'rows' : undefined;
+  }
+  const whole = (x: TensorInfo, other: TensorInfo) => x.shape.length < other.shape.length || x.shape[0] === 1; // the same for every entry
+  if (ofA && ofB) return rankA === rankB ? 'rows' : undefined;
+  if (ofA) return rankA > 2 && whole(b, a) ? 'rows' : undefined;
+  return rankB > 2 && whole(a, b) ? 'rows' : undefined;
 }
 
 /** Rows and columns of the last two axes, as they enter the product. */
@@ -37,7 +52,7 @@ const batchMatMul: Emitter = ({ inputs: { a, b }, attrs }) => {
   const p = a && b && product(a, b, booleanOf(attrs, 'transposeA'), booleanOf(attrs, 'transposeB'));
   if (!p) return undefined;
   return {
-    key: `BatchMatMul ${p.key}`, macs: p.macs, inputs: [a, b], outputs: [{ shape: p.shape, dtype: 'float32' }],
+    key: `BatchMatMul ${p.key}`, macs: p.macs, inputs: [a, b], outputs: [{ shape: p.shape, dtype: 'float32' }], rows: (ragged) => p.rows(ragged),
     emit: (g, [x, y], o) => p.emit(g, x!, y!, o),
   };
 };

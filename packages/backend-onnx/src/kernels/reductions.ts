@@ -30,6 +30,8 @@ function reduction(kernel: string, { op, attribute = 'axis', types, result = (t)
     const dtype = result(from);
     return {
       key: `${kernel} ${from} ${axes.join()} ${keep}`,
+      // A mean over rows divides by how many the shape says.
+      rows: () => (!axes.includes(0) ? 'rows' : op === 'ReduceMean' || axes.length === 0 ? undefined : 'all'),
       inputs: [x],
       outputs: [{ shape, dtype }],
       emit: (g, [input], out) => {
@@ -67,6 +69,7 @@ function position(kernel: string, op: 'ArgMax' | 'ArgMin'): Emitter {
     const [axis = 0] = util.parseAxisParam(axesOf(attrs, 'axis') ?? 0, x.shape);
     return {
       key: `${kernel} ${axis}`, inputs: [x], outputs: [{ shape: x.shape.filter((_, i) => i !== axis), dtype: 'int32' }],
+      rows: () => (axis === 0 ? undefined : 'rows'),
       emit: (g, i, o) => g.into(o, 'Cast', [g.node(op, i, { axis, keepdims: 0 })], { to: 6 }),
     };
   };
@@ -86,7 +89,8 @@ const softmax: Emitter = ({ inputs: { logits }, attrs }) => {
   if (!logits || logits.dtype !== 'float32') return undefined;
   const dim = axesOf(attrs, 'dim') ?? -1;
   const axis = typeof dim === 'number' ? dim : -1;
-  return { key: `Softmax ${axis}`, inputs: [logits], outputs: [{ shape: logits.shape, dtype: 'float32' }], emit: (g, i, o) => g.into(o, 'Softmax', i, { axis }) };
+  const first = axis === 0 || axis === -logits.shape.length;
+  return { rows: () => (first ? undefined : 'rows'), key: `Softmax ${axis}`, inputs: [logits], outputs: [{ shape: logits.shape, dtype: 'float32' }], emit: (g, i, o) => g.into(o, 'Softmax', i, { axis }) };
 };
 
 export const reductions: EmitterTable = {

@@ -7,9 +7,9 @@ import { axesOf, numberOf, numbersOf } from './attributes.ts';
 const hostType = (x: TensorInfo | undefined): HostType | undefined => (x && isHostType(x.dtype) ? x.dtype : undefined);
 
 /** ONNX Runtime moves floats and integers in every operator of this file, booleans only in some: they travel as integers elsewhere. */
-function moved(x: TensorInfo, key: string, shape: readonly number[], emit: Operation['emit']): Operation {
+function moved(x: TensorInfo, key: string, shape: readonly number[], emit: Operation['emit'], keepsRows = false): Operation {
   const dtype = hostType(x)!;
-  return { key: `${key} ${dtype}`, inputs: [x], outputs: [{ shape, dtype }], emit: dtype === 'bool' ? asIntegers(emit) : emit };
+  return { key: `${key} ${dtype}`, inputs: [x], outputs: [{ shape, dtype }], emit: dtype === 'bool' ? asIntegers(emit) : emit, ...(keepsRows && { rows: () => 'rows' as const }) };
 }
 
 const asIntegers = (emit: Operation['emit']): Operation['emit'] => (g, inputs, outputs) => {
@@ -39,7 +39,7 @@ const expandDims: Emitter = ({ inputs: { input }, attrs }) => {
 const transpose: Emitter = ({ inputs: { x }, attrs }) => {
   if (!hostType(x)) return undefined;
   const perm = numbersOf(attrs, 'perm');
-  return moved(x!, `Transpose ${perm.join()}`, perm.map((p) => x!.shape[p]!), (g, i, o) => g.into(o, 'Transpose', i, { perm }));
+  return moved(x!, `Transpose ${perm.join()}`, perm.map((p) => x!.shape[p]!), (g, i, o) => g.into(o, 'Transpose', i, { perm }), perm[0] === 0);
 };
 
 /** From `begin` to `end` (exclusive) by `steps`, along every axis. */
@@ -48,7 +48,7 @@ const sliced = (g: GraphBuilder, x: string, out: readonly string[], begin: reado
 
 function sliceOf(x: TensorInfo, begin: readonly number[], size: readonly number[]): Operation {
   const end = begin.map((b, i) => b + size[i]!);
-  return moved(x, `Slice ${begin.join()} ${size.join()}`, size, (g, [a], o) => sliced(g, a!, o, begin, end));
+  return moved(x, `Slice ${begin.join()} ${size.join()}`, size, (g, [a], o) => sliced(g, a!, o, begin, end), begin[0] === 0 && size[0] === x.shape[0]);
 }
 
 const slice: Emitter = ({ inputs: { x }, attrs }) => {
@@ -99,7 +99,7 @@ const concat: Emitter = ({ list, attrs }) => {
   const full = list.filter((x) => sizeOf(x.shape) > 0);
   if (!full.length) return undefined;
   if (full.length === 1) return { view: full[0]!, shape };
-  return { key: `Concat ${axis} ${full.length}`, inputs: full, outputs: [{ shape, dtype }], emit: (g, i, o) => g.into(o, 'Concat', i, { axis }) };
+  return { key: `Concat ${axis} ${full.length}`, inputs: full, outputs: [{ shape, dtype }], emit: (g, i, o) => g.into(o, 'Concat', i, { axis }), rows: (ragged) => (axis !== 0 && ragged.every(Boolean) ? 'rows' : undefined) };
 };
 
 const pack: Emitter = ({ list, attrs }) => {
@@ -152,7 +152,7 @@ const tile: Emitter = ({ inputs: { x }, attrs }) => {
   if (!hostType(x)) return undefined;
   const reps = numbersOf(attrs, 'reps');
   if (!x!.shape.length || reps.includes(0)) return undefined;
-  return moved(x!, `Tile ${reps.join()}`, x!.shape.map((d, i) => d * reps[i]!), (g, [a], o) => g.into(o, 'Tile', [a!, g.ints(reps)]));
+  return moved(x!, `Tile ${reps.join()}`, x!.shape.map((d, i) => d * reps[i]!), (g, [a], o) => g.into(o, 'Tile', [a!, g.ints(reps)]), reps[0] === 1);
 };
 
 const pad: Emitter = ({ inputs: { x }, attrs: { paddings, constantValue } }) => {
