@@ -100,7 +100,7 @@ function reconstructed({ stream, levels }: Descent, { trunk }: Feedback, { recon
     around(block, 'edit', (run, streams, step) => {
       const after = run(streams);
       const [lower, upper] = [streamOf(streams, stream), streamOf(after, stream)];
-      const share = step.rows ? step.rows.length / step.shared.batch : 1; // of a branch that not all samples take
+      const share = step.positions.length / step.shared.batch; // of a branch that not all samples take
       const loss = reconstructionOf(trunk[i]!, upper.hidden, lower.hidden, seenIn(lower.mask), step);
       step.loss('toast reconstruction', evaluate(scale(loss, reconstruction * share)));
       return after;
