@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { addGradients, gradientTensors, type Gradient, type RowGradient } from './gradient.ts';
 import { evaluate } from './ops.ts';
-import { observe } from './prefix.ts';
+import { observe, type Prefix } from './prefix.ts';
 import type { Leaf } from './shared.ts';
 import type { Step } from './step.ts';
 import type { Value } from './value.ts';
@@ -23,12 +23,14 @@ export interface Differentiation {
   readonly variables: readonly tf.Variable[];
   readonly leaves: readonly Leaf[];
   readonly prefix: boolean; // run what nothing trainable touches outside the gradient
+  readonly given?: Prefix | undefined; // what of it is known already
   readonly rows: boolean; // gradients of tables as the rows that were read
 }
 
 /** Phases observe and learn: what nothing trainable touches runs off the tape, then loss and gradients. */
-export function differentiate(step: Step, { forward, loss, variables, leaves, prefix, rows }: Differentiation): Differentiated {
-  const observed = prefix ? observe(step, forward).size : 0;
+export function differentiate(step: Step, { forward, loss, variables, leaves, prefix, given, rows }: Differentiation): Differentiated {
+  if (given) step.shared.prefix = given;
+  const observed = given?.size ?? (prefix ? observe(step, forward).size : 0);
   // tfjs looks at this list after the forward pass, which may add to it: what rows of a table were read is known only then.
   const sources: tf.Tensor[] = [...variables, ...leaves.map((l) => l.value)];
   const read: { readonly table: tf.Variable; readonly index: tf.Tensor1D }[] = [];

@@ -1,4 +1,5 @@
 export { Account, totalMacs, type CostRow } from './account.ts';
+export { memoryStore, type ActivationStore, type CacheStatistics } from './cache.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { pluginCommand, type Application, type PluginCommand, type Workplace } from './command.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';

@@ -1,11 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Adapted } from './adapt.ts';
+import type { ActivationStore, CacheStatistics } from './cache.ts';
+import { prefixCache } from './cached-prefix.ts';
 import { addDecisions, differentiate } from './differentiate.ts';
 import { graphBackend, type CapturedStep } from './engine.ts';
 import { gradientTensors, isRowGradient, squaredNormOf, type Gradient } from './gradient.ts';
 import type { Feeder, StepKey } from './feed.ts';
 import { withGroups } from './samples.ts';
 import type { Leaf } from './shared.ts';
+import type { Prefix } from './prefix.ts';
+import { saltOf } from './salt.ts';
 import { finish, startStep, type Step } from './step.ts';
 import { tensorsIn } from './tree.ts';
 
@@ -18,6 +22,8 @@ export interface LearnerOptions<T> {
   readonly prefix?: boolean; // default true: run what nothing trainable touches outside the gradient
   /** Default true: where the backend can record a step, record it once per shape of the batch and replay it. */
   readonly capture?: boolean;
+  /** Keeps what nothing trainable touches from step to step. Default none: it is computed in every step. */
+  readonly cache?: ActivationStore | undefined;
 }
 
 /** What one batch taught. */
@@ -39,6 +45,8 @@ export interface Learner<I, T> {
   readonly captures: boolean;
   /** Why the step cannot be replayed, where it cannot. */
   readonly refused: string | undefined;
+  /** What the cache did, where there is one. */
+  readonly cached: CacheStatistics | undefined;
   dispose(): void;
 }
 
@@ -49,17 +57,18 @@ interface Layout {
   readonly leaves: readonly boolean[]; // which decisions have one
 }
 
-export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = false, prefix = true, capture = true }: LearnerOptions<T>): Learner<I, T> {
+export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = false, prefix = true, capture = true, cache }: LearnerOptions<T>): Learner<I, T> {
   const layouts = new Map<string, Layout>();
   const options = { training: true, recompute };
   let refused: string | undefined;
   let last: Learner<I, T>['last'];
   // What the recorded step reads while it is traced; a replay only calls its feeds, which read the key.
-  let now: { inputs: I; targets: T; key: StepKey; step: Step | undefined; signature: string } | undefined;
+  let now: { inputs: I; targets: T; key: StepKey; step: Step | undefined; given: Prefix | undefined; signature: string } | undefined;
+  const kept = cache && prefix ? prefixCache(cache, () => saltOf(adapted)) : undefined;
   let recorder: { backend: object; step: CapturedStep } | undefined;
 
   const trace = (): tf.Tensor[] => {
-    const { inputs, targets, key, step: begun, signature } = now!;
+    const { inputs, targets, key, step: begun, given, signature } = now!;
     const feed: Feeder | undefined = recorder && ((name, make) => recorder!.step.feed(name, () => make(now!.key)));
     const step = begun?.fork({ feed }) ?? startStep(adapted.plan, inputs, adapted.model.batch(inputs), { ...options, ...key, feed });
     try {
@@ -67,7 +76,7 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
       const trainable = adapted.trainable;
       const d = differentiate(step, {
         forward: () => adapted.model.forward(inputs, step), loss: (output) => loss(output, targets, step), variables: trainable.map((p) => p.variable), leaves,
-        prefix, rows: true,
+        prefix, given, rows: true,
       });
       const scalars = new Map<string, tf.Tensor>([['loss', d.loss], ...[...d.losses].map(([name, x]) => [`losses.${name}`, x] as const)]);
       if (score) scalars.set('score', score(d.output, targets));
@@ -96,12 +105,13 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
   return {
     learn: (inputs, targets, key) => withGroups(adapted.plan, async () => {
       // Decisions are made before the recorded part: what they leave in slots enters it as arguments.
-      const step = adapted.plan.begins.length ? await adapted.start(inputs, { ...options, ...key }) : undefined;
+      const step = adapted.plan.begins.length || kept ? await adapted.start(inputs, { ...options, ...key }) : undefined;
       try {
+        const given = step && (await kept?.prefix(step, () => adapted.model.forward(inputs, step)));
         const slots = step ? [...step.shared.slots].map(([slot, value]) => [slot.name, value]) : [];
-        const varying = { inputs, targets, slots };
+        const varying = { inputs, targets, slots, given: given && arraysOf(given) };
         const signature = signatureOf(varying);
-        now = { inputs, targets, key, step, signature };
+        now = { inputs, targets, key, step, given, signature };
         const recorded = recording();
         const results = recorded ? recorded.call(tensorsIn(varying), signature) : tf.tidy(trace);
         last = recorded?.last ?? 'traced';
@@ -114,6 +124,9 @@ export function learnerOf<I, T>(adapted: Adapted<I>, { loss, score, recompute = 
     }),
     get last() {
       return last;
+    },
+    get cached() {
+      return kept?.statistics;
     },
     get captures() {
       return capture && refused === undefined && graphBackend() !== undefined;
@@ -136,6 +149,9 @@ function lessonOf(results: readonly tf.Tensor[], { names, paths, leaves: reached
   task.dispose();
   return { names, scalars, gradients, dispose: () => tf.dispose([scalars, ...[...gradients.values()].flatMap(gradientTensors)]) };
 }
+
+/** The arrays of a prefix that the learning phase reads. */
+const arraysOf = (prefix: Prefix): tf.Tensor[] => [...new Set([...prefix.sources.values(), ...[...prefix.blocks.values()].map((b) => b.outputs)].flatMap((s) => tensorsIn(s)))];
 
 /** Everything about a tree but the values of its arrays: its keys, shapes, types, and what is no array. */
 const signatureOf = (tree: unknown): string =>

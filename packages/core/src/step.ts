@@ -205,6 +205,7 @@ export class Step {
   feed(name: string, make: (key: NoiseKey) => tf.Tensor): tf.Tensor {
     const { rows, pass } = this;
     const { seed, step, samples, feed } = this.shared;
+    if (this.shared.prefix?.observing) this.shared.prefix.drawn ??= name;
     const own = isGroup(rows) ? undefined : rows;
     const here = (key: StepKey) => make({ seed: key.seed, step: key.step, samples: own ? own.map((i) => key.samples[i]!) : key.samples, pass });
     const made = feed ? feed(name, here) : here({ seed, step, samples });

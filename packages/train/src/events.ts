@@ -1,3 +1,4 @@
+import type { CacheStatistics } from '@espalier/core';
 import type { Metrics } from './task.ts';
 
 /** Where a run stands. Steps are updates of the variables, counted from 1; epochs are counted from 1. */
@@ -70,6 +71,7 @@ export interface TrainSummary extends Place {
   readonly seconds: number; // of the run, before a resume too
   readonly samplesPerSecond: number; // samples / seconds spent in steps
   readonly checkpoint: string | undefined; // the last one's directory
+  readonly cached: CacheStatistics | undefined; // where a cache was given
   readonly captured: boolean; // steps were recorded once per shape of the batch and replayed, not traced each time
   readonly captureRefused: string | undefined; // why steps could not be recorded, where the backend can record
 }

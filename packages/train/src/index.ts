@@ -1,3 +1,4 @@
+export { activationFiles } from './activation-files.ts';
 export { scaleByAdam, type AdamOptions, type Correction } from './adam.ts';
 export type { BestOptions } from './best.ts';
 export { latestCheckpoint, readCheckpoint, restoreVariables, type Checkpoint, type TrainerState } from './checkpoint.ts';

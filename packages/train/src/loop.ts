@@ -47,7 +47,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   else await adapted.prepare(() => someInputs(task));
   await metrics?.open(state.records);
   const began = clock() - 1000 * state.seconds;
-  const learner = adapted.learner({ loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture });
+  const learner = adapted.learner({ loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture, cache: settings.cache });
   const speed = pace();
   const place = () => placeOf(state);
   emit({ type: 'start', ...place(), steps, epochs, stepsPerEpoch, resumed: resumed && keeper.last, ignored });
@@ -158,7 +158,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   return {
     ...place(), stopped, reason, loss: state.lastLoss, best: state.best && bestOf(state.best), samples: state.samples, seconds,
     samplesPerSecond: state.busy > 0 ? state.samples / state.busy : 0, checkpoint: keeper.last,
-    captured: learner.captures, captureRefused: learner.refused,
+    captured: learner.captures, captureRefused: learner.refused, cached: learner.cached,
   };
 }
 
@@ -182,7 +182,7 @@ async function* someInputs<B, I, T>(task: Task<B, I, T>): AsyncGenerator<I> {
 
 const bestOf = ({ step, epoch, value, metrics }: NonNullable<TrainerState['best']>) => ({ step, epoch, value, metrics });
 
-/** What determines the numbers of a run. `recompute` and `capture` do not. */
+/** What determines the numbers of a run. `recompute`, `capture` and `cache` do not. */
 function configurationOf<B, I, T>({ adapted, task, settings, groups }: Training<B, I, T>): Readonly<Record<string, unknown>> {
   const { seed, epochs, maxSteps, clip, accumulate, evaluateEvery, best, configuration } = settings;
   return {
