@@ -39,7 +39,7 @@ const shape = z.strictObject({
   freezeA: z.boolean().default(false),
   /** c of the auxiliary loss c sum_l mean (A_l h_(l+1) - h_l)^2; 0 is none. */
   reconstruction: z.number().nonnegative().default(0),
-  /** Whether the first pass has dropout while training, as published, or runs as in prediction, which makes its features a function of the input. */
+  /** Whether the blocks of the first pass, and those that both share, have dropout while training, as published, or run as in prediction. That of the embeddings stays. */
   dropout: oneOf(['both', 'second']).default('both'),
   /** Whether the signal also reaches branches that run without plugins. */
   steerPretrained: z.boolean().default(true),
