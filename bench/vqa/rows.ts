@@ -41,9 +41,6 @@ const plugins: Readonly<Record<string, readonly string[]>> = {
 /** Methods that begin with a feedback path solved for on the training questions, without their answers. */
 const pretuned: readonly string[] = ['toast pre-tuned'];
 
-/** The task of `npm start`: which colour, shape or size the described one of at most two objects has. */
-const SHAPES = 'shapes:{"train":2600,"test":600,"most":2,"families":["attribute"]}';
-
 const settings: readonly Setting[] = [
   {
     name: 'easy-vqa-1000',
@@ -109,14 +106,6 @@ const settings: readonly Setting[] = [
     methods: { 'toast, all tokens': '3e-3', 'toast, no channels': '3e-3', 'toast, B alone': '3e-3', 'toast, by the question': '3e-3' },
     seeds: [0],
     args: ['--limit-train', '1000', '--epochs', '10', '--patience', '3'],
-  },
-  {
-    name: 'gift-shapes',
-    data: SHAPES,
-    backbones: ['lxmert', 'vl-bert'],
-    methods: { 'lora output': '5e-3', gift: '5e-3' },
-    seeds: [0, 1, 2],
-    args: ['--batch-size', '16', '--epochs', '3'],
   },
 ];
 

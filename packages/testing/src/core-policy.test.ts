@@ -51,6 +51,27 @@ describe('what a policy builds on', () => {
       disposeInputs(inputs);
     }));
 
+  it('embeddings, which in prediction are computed once for a policy and the pass behind it', () =>
+    toLeakNothing(async () => {
+      const [model, inputs] = [tinyTwoStream(), tinyInputs()];
+      const reader = inline('reader', (host) => [begin((step) => tf.tidy(() => void host.model.encode!(step.inputs, step.with({ variant: 'pretrained', range: [0, 0], training: false }))))]);
+      const lookups = async (plugins: readonly Plugin[], training: boolean) => {
+        const adapted = adapt(model, plugins);
+        const { kernels } = await tf.profile(async () => {
+          await outputOf(adapted, inputs, { training });
+          return [];
+        });
+        adapted.dispose();
+        return kernels.filter((k) => k.name === 'GatherV2').length;
+      };
+      const once = await lookups([], false);
+      expect(once).toBeGreaterThan(0);
+      expect(await lookups([reader], false)).toBe(once);
+      expect(await lookups([reader], true)).toBe(2 * once);
+      model.dispose();
+      disposeInputs(inputs);
+    }));
+
   it('a stage run as in prediction inside a training step', () =>
     toLeakNothing(async () => {
       const [model, inputs] = [tinyOneStream(), tinyInputs()];
