@@ -13,6 +13,7 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
   spottune: async (args) => (await import('./spottune.ts')).spottuneSteps(args),
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
+  toast: async (args) => (await import('./toast.ts')).toastSteps(args),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
 };
 

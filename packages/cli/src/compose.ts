@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
-import { adapt, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, CheckpointError, start, type Adapted, type Plugin } from '@espalier/core';
 import { describeFinding, featuriserFrom, limit, openData, trainWordPiece, type FeatureDemand, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
 import { withVocabulary } from '@espalier/pretrained';
+import { fileStore } from '@espalier/train';
 import { disposeModel, type Backbone, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { z } from 'zod';
 import { buildBackbone, demandOf, tokenizerOf } from './backbone-model.ts';
@@ -49,17 +50,32 @@ export async function compose(container: Container, settings: z.output<typeof Tr
   const sample = (records: readonly VqaRecord[], n: number | undefined) => (n === undefined ? records : limit(records, n, seed));
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
   const adapted = adaptOrDispose(model, [...plugins, headPlugin(data.answers.length)], seed);
+  const dispose = () => {
+    adapted.dispose();
+    disposeModel(model.scope);
+  };
+  const started = await startedFrom(settings.start, adapted, dispose);
   return {
     kind: found.kind, model, weights: found.recorded, tokens, vocabulary, data, dataSpec, features, adapted, packages,
     train: sample(data.splits.train, limitTrain),
     validation: sample(data.splits.validation, limitEval),
     test: labelled?.length ? sample(labelled, limitEval) : undefined,
-    notes: [...weightNotes(found, seed, report), ...data.report().map(describeFinding)],
-    dispose: () => {
-      adapted.dispose();
-      disposeModel(model.scope);
-    },
+    notes: [...weightNotes(found, seed, report), ...started, ...data.report().map(describeFinding)],
+    dispose,
   };
+}
+
+/** Starts plugins with what another run left; says which. */
+async function startedFrom(directory: string | undefined, adapted: Adapted<unknown>, dispose: () => void): Promise<string[]> {
+  if (directory === undefined) return [];
+  const head = adapted.plugins.at(-1)!.instance;
+  try {
+    const instances = await start(adapted, fileStore(directory), adapted.plugins.map((p) => p.instance).filter((name) => name !== head));
+    return [`${instances.join(', ')} begin with the variables in ${directory}`];
+  } catch (e) {
+    dispose();
+    throw e instanceof CheckpointError ? new CheckpointError(`--start ${directory}: ${e.message}`, { cause: e }) : e;
+  }
 }
 
 /** Puts plugins on a backbone that nothing else uses yet. */

@@ -3,6 +3,7 @@ import type { Plugin, PluginFactory } from '@espalier/core';
 import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
 import { spottune } from '@espalier/spottune';
+import { toast } from '@espalier/toast';
 import { composition, pluginOf, registerPlugin } from '@espalier/train';
 import { tune } from '@espalier/tune';
 import { pluginSpecs, type PluginEntry } from './plugin-spec.ts';
@@ -17,6 +18,7 @@ export function compositionRoot(): Container {
   registerPlugin(container, gift);
   registerPlugin(container, lora);
   registerPlugin(container, spottune);
+  registerPlugin(container, toast);
   registerPlugin(container, tune);
   return container;
 }

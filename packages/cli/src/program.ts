@@ -1,4 +1,5 @@
 import { EspalierError } from '@espalier/core';
+import { registeredPlugins } from '@espalier/train';
 import { Command, CommanderError } from 'commander';
 import type { z } from 'zod';
 import type { CommandDefinition } from './commands/command.ts';
@@ -14,6 +15,8 @@ import { train } from './commands/train.ts';
 import type { Console } from './console.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { addFlags, readSettings } from './flags.ts';
+import { commandOf } from './plugin-command.ts';
+import { compositionRoot } from './plugins.ts';
 import { cliVersion } from './summary.ts';
 
 /** 0: done; 1: an error; 2: a command line that does not say what to do; 130: stopped by Ctrl-C. */
@@ -36,6 +39,8 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
   add(program, merge, to);
   add(program, convert, to);
   add(program, native, to);
+  const container = compositionRoot();
+  for (const { commands = [] } of registeredPlugins(container)) for (const own of commands) add(program, commandOf(own, container), to);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return 0;

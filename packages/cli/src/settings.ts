@@ -37,6 +37,7 @@ export const TrainSettings = z.strictObject({
   data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR, vqa2:DIR or gqa:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
+  start: option(text.optional(), 'model directory on the same weights: plugins of the same name begin with its variables, the head anew', 'DIR'),
   limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),
   limitEval,
   epochs: option(count.default(5), 'passes over the training split', 'N'),
@@ -119,6 +120,9 @@ export const ForwardSettings = z.strictObject({
   tolerance: option(z.number().positive().default(1e-4), 'largest difference from --expected that is accepted', 'X'),
   backbone, size, backend, threads, json,
 });
+
+/** What every command on saved models takes. */
+export const ModelsSettings = z.strictObject({ config, weights: moved, offline, backend, threads, json });
 
 /** A training as a program asks for it; what is left out has the default of the command line. */
 export type TrainOptions = Omit<z.input<typeof TrainSettings>, 'config' | 'json' | 'verbose'>;

@@ -4,7 +4,7 @@ import { addDecisions, differentiate } from './differentiate.ts';
 import { didYouMean, EspalierError, RefusedError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import { denseGradient } from './gradient.ts';
-import { hostOf } from './host.ts';
+import { FROZEN, hostOf } from './host.ts';
 import { learnerOf, type Learner, type LearnerOptions } from './learner.ts';
 import { evaluate } from './ops.ts';
 import { Plan, type Attached } from './plan.ts';
@@ -15,9 +15,13 @@ import { withGroups } from './samples.ts';
 import type { StepOptions } from './shared.ts';
 import { finish, startStep, type Step } from './step.ts';
 import type { Streams } from './streams.ts';
+import type { TokenMasks } from './tokens.ts';
 import { tidy } from './tree.ts';
 import { primal, type Value } from './value.ts';
 import { entriesOf, isLinear, materialise, type Params } from './weights.ts';
+
+/** Variables whose values are no longer the ones they were drawn with: loaded, or prepared. */
+export const settled = new WeakSet<tf.Variable>();
 
 /** A frozen model: its points, and a forward pass that asks the step to compute. */
 export interface Model<I> {
@@ -29,6 +33,8 @@ export interface Model<I> {
   forward(inputs: I, step: Step): Value;
   /** Tokens through those blocks that the step's range holds. */
   encode?(inputs: I, step: Step): Streams;
+  /** What the tokens of a batch are, by stream. Runs inside a tidy, from the arrays of the inputs alone. */
+  tokens?(inputs: I): Readonly<Record<string, TokenMasks>>;
   /** A small model of this architecture that gives `outputs` numbers for the same inputs, [B, outputs]; `changes` go over the configuration it chooses. */
   build?(outputs: number, tensors: TensorSource, changes?: Readonly<Record<string, unknown>>): Model<I>;
 }
@@ -89,15 +95,28 @@ export class Adapted<I> {
     this.owned = own();
   }
 
-  /** The variables an optimiser may move: those of trainable plugins. */
+  /** The variables an optimiser may move: those of trainable plugins that are not in group 'frozen'. */
   get trainable(): readonly ParameterPoint[] {
     const on = new Set(this.plugins.filter((p) => p.trainable).map((p) => p.instance));
-    return [...this.parameters.values()].filter((p) => on.has(p.instance));
+    return [...this.parameters.values()].filter((p) => on.has(p.instance) && p.group !== FROZEN);
   }
 
   /** SHA-256 of the frozen arrays this was adapted from. */
   fingerprint(): Promise<string> {
     return fingerprint(this.model.scope);
+  }
+
+  /**
+   * Lets trainable plugins set first values that depend on data, from inputs of the training split, which `batches` gives
+   * anew to each. Once, before training: `fit` calls it; variables that were loaded or prepared stay as they are.
+   */
+  async prepare(batches: () => AsyncIterable<I>): Promise<void> {
+    for (const plugin of this.plugins) {
+      const own = this.trainable.filter((p) => p.instance === plugin.instance);
+      if (!plugin.prepare || !own.length || own.some((p) => settled.has(p.variable))) continue;
+      await plugin.prepare(this, batches());
+      for (const p of own) settled.add(p.variable);
+    }
   }
 
   /** One forward pass; the output is the caller's to dispose. */
@@ -174,7 +193,7 @@ export class Adapted<I> {
    */
   async merge(): Promise<ReadonlyMap<string, tf.Tensor>> {
     for (const h of this.plan.hooks)
-      if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight. Take it off with without('${h.instance}') first.`);
+      if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight: what it does there depends on the input. Take it off with without('${h.instance}') first.`);
     for (const { instance } of this.plan.begins) throw new RefusedError(`'${instance}' cannot be merged: it decides anew in every step.`);
     const step = startStep(this.plan, undefined, 0);
     try {

@@ -52,6 +52,8 @@ export interface ReadoutHook {
   readonly kind: 'readout';
   readonly at: SitePoint;
   readonly labels: readonly string[];
+  readonly stream: string | undefined;
+  readonly passes: Where['passes'];
   readonly read: (x: Value, step: Step) => Value;
 }
 /** What one number of a measure belongs to, and where it stands in a picture of all of them. */
@@ -98,9 +100,15 @@ export const begin = (apply: (step: Step) => void | Promise<void>): Hook => ({ k
 
 /**
  * Scores of tokens read off a value, for people to look at: [B, T, D] -> [B, T, M], a column per label. Changes nothing, and
- * runs only when `readings` asks: there under every variant, its plugin's hooks in force or not.
+ * runs only when `readings` asks: there under every variant, its plugin's hooks in force or not. `stream` is the one whose
+ * tokens are scored, where that is not the site's: attention probabilities of one stream score the tokens of another.
  */
-export const readout = (at: SitePoint, labels: readonly string[], read: (x: Value, step: Step) => Value): Hook => ({ kind: 'readout', at, labels, read });
+export const readout = (
+  at: SitePoint,
+  labels: readonly string[],
+  read: (x: Value, step: Step) => Value,
+  { stream = at.stream, passes }: { readonly stream?: string | undefined; readonly passes?: Where['passes'] } = {},
+): Hook => ({ kind: 'readout', at, labels, read, stream, passes });
 
 /**
  * Numbers in [0, 1] of each sample, for people to look at: [B, M], a column for each of `of`. Changes nothing, and runs only

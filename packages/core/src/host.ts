@@ -6,6 +6,9 @@ import type { GroupDefaults, Host, Plugin } from './plugin.ts';
 import { random } from './random.ts';
 import { select } from './select.ts';
 
+/** The group of variables that are saved and loaded like all others, and that nothing trains. */
+export const FROZEN = 'frozen';
+
 /** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew. */
 export function hostOf(
   plugin: Plugin,

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { OptionsError } from './errors.ts';
-import type { Model } from './adapt.ts';
+import type { Adapted, Model } from './adapt.ts';
+import type { PluginCommand } from './command.ts';
 import type { Hook } from './hooks.ts';
 import type { Initializer } from './initializers.ts';
 import { explainIssues } from './options.ts';
@@ -37,7 +38,7 @@ export interface Host {
   sites(at: Select<SiteRole>): SitePoint[];
   stages(at: Select<StageRole>): StagePoint[];
   readonly streams: readonly string[];
-  /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
+  /** A variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name); trainable unless its group is `FROZEN`. */
   variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
   /** Says how the variables of a group are best moved. @throws ConflictError when another plugin said otherwise. */
   group(name: string, defaults: GroupDefaults): void;
@@ -55,6 +56,8 @@ export interface Plugin {
   readonly options: unknown; // as parsed: plain data with all defaults filled in
   readonly trainable: boolean;
   attach(host: Host): readonly Hook[];
+  /** Sets first values that depend on data; see `Adapted.prepare`. */
+  prepare?(adapted: Adapted<unknown>, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 export interface Named {
@@ -65,6 +68,7 @@ export interface Named {
 export interface PluginFactory<I = unknown> extends Restorer {
   (options?: I, named?: Named): Plugin;
   readonly schema: z.ZodType<unknown, I>;
+  readonly commands?: readonly PluginCommand[];
 }
 
 /** What a plugin can be made from when its options come from a file; every factory is one. */
@@ -82,6 +86,10 @@ export interface Definition<O, I> {
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
   attach(host: Host, options: O): readonly Hook[];
+  /** What it adds to the command line of an application. */
+  readonly commands?: readonly PluginCommand[];
+  /** Sets first values of the variables of an instance that depend on data, from some inputs of the training split. */
+  prepare?(adapted: Adapted<unknown>, instance: string, options: O, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 /**
@@ -89,7 +97,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, attach } = definition;
+  const { name, version, hookApi, options: schema, attach, prepare, commands = [] } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -99,7 +107,10 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
     const parsed = schema.safeParse(given ?? {});
     if (!parsed.success) throw new OptionsError(explainIssues(instance, schema, parsed.error));
     const options = parsed.data;
-    return { name, instance, version, options, trainable, attach: (host) => attach(host, options) };
+    return {
+      name, instance, version, options, trainable, attach: (host) => attach(host, options),
+      ...(prepare && { prepare: (adapted: Adapted<unknown>, batches: AsyncIterable<unknown>) => prepare(adapted, instance, options, batches) }),
+    };
   };
-  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, from });
+  return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, commands, from });
 }

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { add, gelu, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Stage, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
 import { z } from 'zod';
 import { additiveMask, openMask } from '../shared/masks.ts';
+import { questionTokens } from '../shared/tokens.ts';
 import { crossBlock, transformerBlock } from '../shared/transformer.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { lxmertInputs, type LxmertInputs } from './inputs.ts';
@@ -73,6 +74,10 @@ export function lxmert(given: z.input<typeof LxmertConfig>, tensors: TensorSourc
     inputs: (examples) => lxmertInputs(examples, c),
     // Two language layers, one of objects and one of both, as the policy of the published adaptive fine-tuning of LXMERT.
     build: (outputs, own, changes) => lxmert({ ...c, l_layers: 2, r_layers: 1, x_layers: 1, ...changes, head: 'answers', num_qa_labels: outputs }, own),
+    tokens: ({ attentionMask, visualFeats, visualAttentionMask }) => ({
+      text: questionTokens(attentionMask),
+      vision: { region: visualAttentionMask ?? tf.ones(visualFeats.shape.slice(0, 2)) },
+    }),
     places: () => ({ words: { stream: 'text', from: 1 }, regions: { stream: 'vision', from: 0 } }),
   };
 }

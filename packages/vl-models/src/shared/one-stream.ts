@@ -3,14 +3,14 @@ import { Scope, sequence, streamOf, type Step, type Stream, type Streams, type T
 import type { VqaModel } from '../vqa-model.ts';
 import { transformerBlock, type BlockConfig } from './transformer.ts';
 
-/** What tells one model of a single stream from another: how inputs become tokens, and what is read off them. */
 /** Which row of the flattened tokens [B T, D] an answer is read from, and which tokens are there. */
 export interface Answered {
   readonly answerRows: tf.Tensor1D; // int32 [B]
   readonly seen: tf.Tensor2D; // [B, T]
 }
 
-export interface OneStream<I> extends Pick<VqaModel<I>, 'name' | 'featureSize' | 'keyOf' | 'batch' | 'inputs' | 'places' | 'build'> {
+/** What tells one model of a single stream from another: how inputs become tokens, and what is read off them. */
+export interface OneStream<I> extends Pick<VqaModel<I>, 'name' | 'featureSize' | 'keyOf' | 'batch' | 'inputs' | 'tokens' | 'places' | 'build'> {
   readonly config: BlockConfig & { readonly num_hidden_layers: number; readonly skip_dead_rows: boolean };
   /** The stream `joint` of a batch. */
   embedding(scope: Scope): (inputs: I, step: Step) => Streams;
