@@ -14,6 +14,7 @@ const benches: Record<string, (args: string[]) => Promise<void>> = {
   load: async (args) => (await import('./load.ts')).load(args),
   ops: async (args) => (await import('./ops.ts')).ops(args),
   tangent: async () => (await import('./tangent.ts')).tangentSteps(),
+  toast: async (args) => (await import('./toast.ts')).toastSteps(args),
   vqa: async (args) => (await import('./vqa/main.ts')).vqa(args),
 };
 

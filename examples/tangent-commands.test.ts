@@ -46,6 +46,7 @@ it('composes, says influences, removes: the files are those of composing the oth
   const [told] = (await done('influence', '--model', at('all'), '--json')).objects();
   expect(told).toMatchObject({ type: 'influence', components: [{ samples: 16 }, { samples: 16 }, { samples: 16 }] });
   expect((await done('eval', '--model', at('all'), '--json')).objects().at(-1)).toMatchObject({ questions: 12 });
+  expect(Object(JSON.parse(readFileSync(at('all/manifest.json'), 'utf8'))).task).not.toHaveProperty('shard');
 
   await done('compose', ...shards.slice(0, 2), ...shards.slice(4), '--to', at('others'));
   await done('remove', '--model', at('all'), '--component', 'shard-2', '--to', at('left'));

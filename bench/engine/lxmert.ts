@@ -95,7 +95,7 @@ export function training(kind: Kind, sizes: Sizes, { capture = true }: { capture
       const lesson = await learner.learn(inputs, targets, { seed: 0, step: ++step, samples });
       const [loss] = await lesson.scalars.data();
       const learned = performance.now();
-      groups.update(lesson.gradients, step, 1000, 1);
+      groups.update(lesson.gradients, step, 1000, () => 1);
       const updated = performance.now();
       lesson.dispose();
       return { learn: learned - began, update: updated - learned, loss: loss! };

@@ -55,7 +55,7 @@ export async function memoryChild(mode: MemoryMode, settings: Settings): Promise
     const { inputs, targets } = batchOf(model, { ...sizes, words: 3 + 2 * ((5 * step) % LENGTHS) });
     const lesson = await learner.learn(inputs, targets, { seed: 0, step, samples });
     await lesson.scalars.data();
-    groups.update(lesson.gradients, step, steps, 1);
+    groups.update(lesson.gradients, step, steps, () => 1);
     lesson.dispose();
     targets.dispose();
     tf.dispose(inputs as tf.TensorContainer);

@@ -9,7 +9,7 @@ const Line = z.strictObject({
   method: z.string(),
   seed: z.int(),
   command: z.string(), // that repeats it
-  summary: z.looseObject({ accuracy: z.number(), trainableParameters: z.number(), totalParameters: z.number(), seconds: z.number(), flopsPerSample: z.number() }),
+  summary: z.looseObject({ accuracy: z.number(), trainableParameters: z.number(), totalParameters: z.number(), seconds: z.number(), flopsPerSample: z.number(), measured: z.record(z.string(), z.number()).optional() }),
 });
 /** One finished run. */
 export type Line = z.infer<typeof Line>;

@@ -39,7 +39,9 @@ async function runRow(row: Row, easyVqa: string | undefined): Promise<void> {
   }
   const data = row.data === 'easy-vqa' ? `easy-vqa:${easyVqa}` : row.data;
   const out = join('out', 'bench', row.name.replaceAll(' ', '-'));
-  const args = ['train', '--data', data, ...row.args, '--out', out, '--checkpoint-every', '200', ...(existsSync(out) ? ['--resume'] : [])];
+  const start = `${out}-start`;
+  if (row.pretune && !existsSync(join(start, 'manifest.json'))) await spawnEspalier(['pretune', '--data', data, ...row.pretune, '--out', start]);
+  const args = ['train', '--data', data, ...row.args, ...(row.pretune ? ['--start', start] : []), '--out', out, '--checkpoint-every', '200', ...(existsSync(out) ? ['--resume'] : [])];
   console.log(`${row.name}: espalier ${args.join(' ')}`);
   let shown = 0;
   const summary = await spawnEspalier(args, (line) => {
@@ -48,7 +50,9 @@ async function runRow(row: Row, easyVqa: string | undefined): Promise<void> {
     console.log(`  ${JSON.stringify(line).slice(0, 220)}`);
   });
   const { name, setting, backbone, method, seed } = row;
-  const command = ['npm run espalier -- train', '--data', row.data === 'easy-vqa' ? 'easy-vqa:DIR' : row.data, ...row.args.map((a) => (/[ {"]/.test(a) ? `'${a}'` : a))].join(' ');
+  const line = (verb: string, words: readonly string[]) =>
+    [`npm run espalier -- ${verb}`, '--data', row.data === 'easy-vqa' ? 'easy-vqa:DIR' : row.data, ...words.map((a) => (/[ {"]/.test(a) ? `'${a}'` : a))].join(' ');
+  const command = row.pretune ? `${line('pretune', [...row.pretune, '--out', 'START'])} && ${line('train', [...row.args, '--start', 'START'])}` : line('train', row.args);
   await addLine(RESULTS, { row: name, setting, backbone, method, seed, command, summary: asSummary(summary) });
 }
 

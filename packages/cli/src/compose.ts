@@ -1,14 +1,15 @@
 import { resolve } from 'node:path';
-import { adapt, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, CheckpointError, start, type Adapted, type Plugin } from '@espalier/core';
 import { describeFinding, featuriserFrom, limit, openData, shardOf, trainWordPiece, type FeatureDemand, type ShardOptions, type VqaData, type VqaRecord, type WordPiece } from '@espalier/data';
 import { withVocabulary } from '@espalier/pretrained';
+import { fileStore } from '@espalier/train';
 import { disposeModel, type Backbone, type LoadReport, type VqaModel } from '@espalier/vl-models';
 import type { z } from 'zod';
 import { buildBackbone, demandOf, tokenizerOf } from './backbone-model.ts';
 import { findBackbone, type FindOptions, type FoundBackbone } from './backbone-weights.ts';
 import { UsageError } from './errors.ts';
 import { requireOneImage } from './one-image.ts';
-import { resolvePlugins, withHead, type Container } from './plugins.ts';
+import { headPlugin, resolvePlugins, withHead, type Container } from './plugins.ts';
 import type { TrainSettings } from './settings.ts';
 
 /** What a training is made of. */
@@ -52,17 +53,19 @@ export async function compose(container: Container, settings: z.output<typeof Tr
   const shard = shardFrom(settings);
   const labelled = data.splits.test?.filter((r) => r.answerType !== 'unlabelled');
   const adapted = adaptOrDispose(model, withHead(plugins, data.answers.length), seed);
+  const dispose = () => {
+    adapted.dispose();
+    disposeModel(model.scope);
+  };
+  const started = await startedFrom(settings.start, adapted, dispose);
   return {
     kind: found.kind, model, weights: found.recorded, tokens, vocabulary, data, dataSpec, features, adapted, packages,
     train: shard ? shardOf(sample(data.splits.train, limitTrain), shard) : sample(data.splits.train, limitTrain),
     shard,
     validation: sample(data.splits.validation, limitEval),
     test: labelled?.length ? sample(labelled, limitEval) : undefined,
-    notes: [...weightNotes(found, seed, report), ...data.report().map(describeFinding)],
-    dispose: () => {
-      adapted.dispose();
-      disposeModel(model.scope);
-    },
+    notes: [...weightNotes(found, seed, report), ...started, ...data.report().map(describeFinding)],
+    dispose,
   };
 }
 
@@ -72,6 +75,19 @@ function shardFrom({ shard, shardBy, shardSeed }: Pick<z.output<typeof TrainSett
   const [number, of] = shard.split('/').map(Number) as [number, number];
   if (number > of) throw new UsageError(`--shard ${shard}: there are ${of} parts, counted from 1`);
   return { index: number - 1, of, by: shardBy, seed: shardSeed };
+}
+
+/** Starts plugins with what another run left; says which. */
+async function startedFrom(directory: string | undefined, adapted: Adapted<unknown>, dispose: () => void): Promise<string[]> {
+  if (directory === undefined) return [];
+  const head = headPlugin().instance;
+  try {
+    const instances = await start(adapted, fileStore(directory), adapted.plugins.map((p) => p.instance).filter((name) => name !== head));
+    return [`${instances.join(', ')} begin with the variables in ${directory}`];
+  } catch (e) {
+    dispose();
+    throw e instanceof CheckpointError ? new CheckpointError(`--start ${directory}: ${e.message}`, { cause: e }) : e;
+  }
 }
 
 /** Puts plugins on a backbone that nothing else uses yet. */

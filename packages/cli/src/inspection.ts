@@ -1,7 +1,8 @@
 import { EspalierError, tensorsIn, type Adapted, type ModelWeight, type Point, type StagePoint } from '@espalier/core';
 import type { VqaExamples, VqaModel } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
-import { countParameters, flopsOf, type Flops, type ParameterCounts } from './parameters.ts';
+import { flopsOf, type Flops } from './flops.ts';
+import { countParameters, type ParameterCounts } from './parameters.ts';
 
 /** One hook point. */
 export interface PointRow {
@@ -36,7 +37,7 @@ export async function inspect(adapted: Adapted<unknown>, model: VqaModel<unknown
     const rows = await adapted.account(inputs);
     return {
       type: 'inspection', backbone: model.name, points: pointRows(model),
-      plan: adapted.explain(), parameters: countParameters(adapted), batch: { questionLength, regions }, flops: flopsOf(rows),
+      plan: adapted.explain(), parameters: countParameters(adapted), batch: { questionLength, regions }, flops: flopsOf([rows]),
     };
   } catch (e) {
     throw new EspalierError(`cannot run ${model.name} on a question of ${questionLength} word pieces and ${regions} regions: ${e instanceof Error ? e.message : String(e)}. Choose fewer by --question-length and --regions.`, { cause: e });

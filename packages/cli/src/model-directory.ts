@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError, load, readManifest, save, type Adapted, type Manifest } from '@espalier/core';
+import { CheckpointError, load, readManifest, save, type Adapted, type Manifest, type SaveOptions } from '@espalier/core';
 import { SHARDING, wordPiece, type WordPiece } from '@espalier/data';
 import { findModel, vocabularyIn, type FoundModel } from '@espalier/pretrained';
 import { fileStore, writeWhole } from '@espalier/train';
@@ -95,7 +95,7 @@ export const saveOptionsOf = (c: Composition, settings: Pick<VqaTask, 'dataSeed'
 };
 
 /** Writes the vocabulary, then the model; gives the bytes that they take. */
-export async function saveModel(directory: string, c: Composition, options: ReturnType<typeof saveOptionsOf>): Promise<number> {
+export async function saveModel(directory: string, c: Composition, options: SaveOptions): Promise<number> {
   const vocabulary = c.vocabulary.trimStart().startsWith('{') ? 'tokenizer.json' : 'vocab.txt';
   await writeWhole(join(directory, vocabulary), new TextEncoder().encode(c.vocabulary));
   const { plugins } = await save(c.adapted, fileStore(directory), options);

@@ -1,4 +1,4 @@
-import { entriesOf, totalMacs, weightsOf, type Adapted, type CostRow } from '@espalier/core';
+import { entriesOf, weightsOf, type Adapted } from '@espalier/core';
 
 /** What one plugin instance owns. */
 export interface InstanceParameters {
@@ -36,20 +36,4 @@ export function countParameters<I>(adapted: Adapted<I>): ParameterCounts {
     frozen,
     instances,
   };
-}
-
-/** FLOPs of one forward pass per sample: two per multiply-add of a matrix product. */
-export interface Flops {
-  readonly total: number;
-  readonly byPlugin: Readonly<Record<string, number>>; // 'backbone' is the model itself
-  readonly byPlace: Readonly<Record<string, number>>; // source or block; 'head' lies outside of them
-}
-
-export function flopsOf(rows: readonly CostRow[]): Flops {
-  const by = (keyOf: (row: CostRow) => string) => {
-    const sums: Record<string, number> = {};
-    for (const row of rows) sums[keyOf(row)] = (sums[keyOf(row)] ?? 0) + 2 * row.macs;
-    return sums;
-  };
-  return { total: 2 * totalMacs(rows), byPlugin: by((r) => r.instance || 'backbone'), byPlace: by((r) => r.place || 'head') };
 }

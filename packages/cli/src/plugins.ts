@@ -4,6 +4,7 @@ import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
 import { spottune } from '@espalier/spottune';
 import { tangent } from '@espalier/tangent';
+import { toast } from '@espalier/toast';
 import { composition, pluginOf, registerPlugin } from '@espalier/train';
 import { tune } from '@espalier/tune';
 import { pluginSpecs, type PluginEntry } from './plugin-spec.ts';
@@ -19,6 +20,7 @@ export function compositionRoot(): Container {
   registerPlugin(container, lora);
   registerPlugin(container, spottune);
   registerPlugin(container, tangent);
+  registerPlugin(container, toast);
   registerPlugin(container, tune);
   return container;
 }

@@ -16,7 +16,7 @@ import { train } from './commands/train.ts';
 import type { Console } from './console.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { addFlags, readSettings } from './flags.ts';
-import { fromPlugin } from './plugin-command.ts';
+import { commandOf } from './plugin-command.ts';
 import { compositionRoot } from './plugins.ts';
 import { cliVersion } from './summary.ts';
 
@@ -42,7 +42,7 @@ export async function runCommand(args: readonly string[], to: Console): Promise<
   add(program, convert, to);
   add(program, native, to);
   const container = compositionRoot();
-  for (const { commands } of registeredPlugins(container)) for (const own of commands) add(program, fromPlugin(own, container), to);
+  for (const { commands = [] } of registeredPlugins(container)) for (const own of commands) add(program, commandOf(own, container), to);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return 0;

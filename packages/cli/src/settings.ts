@@ -3,6 +3,11 @@ import { z } from 'zod';
 import { OPTIMISERS } from './optimisers.ts';
 import { PluginEntry } from './plugin-spec.ts';
 
+/** The names of `--schedule`. */
+export const SCHEDULES = ['constant', 'linear', 'cosine'] as const;
+/** A largest norm, or none. */
+export const CLIP = z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'");
+
 const count = z.int().positive();
 const text = z.string().min(1);
 
@@ -27,15 +32,13 @@ const model = option(text, 'directory of a trained model (the --out of train)', 
 const moved = option(text.optional(), "the backbone's weights, where they have moved since training; none for a model that was trained without", 'DIR');
 const seed = option(z.int().default(0), 'of new weights, order, dropout and samples', 'N');
 
-/** Options that every command of a plugin has. */
-export const CommonSettings = z.strictObject({ config, weights: moved, offline, backend, threads, json });
-
 /** Options of `espalier train`. */
 export const TrainSettings = z.strictObject({
   config, backbone, size, weights, vocabulary, head, offline, plugin,
   data: option(text.default('shapes'), 'shapes[:IMAGES or {json}], easy-vqa:DIR, vqa2:DIR or gqa:DIR', 'SPEC'),
   features, seed,
   dataSeed: option(z.int().default(0), 'of generated data and of the validation split', 'N'),
+  start: option(text.optional(), 'model directory on the same weights: plugins of the same name begin with its variables, the head anew', 'DIR'),
   limitTrain: option(count.optional(), 'train on a seeded sample of N questions', 'N'),
   limitEval,
   shard: option(z.string().regex(/^[1-9]\d*\/[1-9]\d*$/, 'expected INDEX/COUNT such as 3/10, counted from 1').optional(), 'train on one of COUNT disjoint parts of the training split', 'I/COUNT'),
@@ -46,11 +49,15 @@ export const TrainSettings = z.strictObject({
   epochs: option(count.default(5), 'passes over the training split', 'N'),
   batchSize: option(count.default(32), 'questions per batch', 'N'),
   lr: option(z.number().positive().default(1e-3), 'peak learning rate', 'RATE'),
-  schedule: option(z.enum(['constant', 'linear', 'cosine']).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
+  schedule: option(z.enum(SCHEDULES).default('linear'), 'course of the rate after the warm-up: constant, linear or cosine', 'SHAPE'),
   warmup: option(z.number().nonnegative().default(0.1), 'warm-up: below 1 a fraction of the run, else steps', 'N'),
   optimiser: option(z.enum(OPTIMISERS).default('adamw'), 'adamw; bert-adam as LXMERT and VisualBERT, vl-bert-adamw as VL-BERT were fine-tuned, with their first and last rates; adam or sgd', 'NAME'),
   weightDecay: option(z.number().nonnegative().optional(), 'of adamw and bert-adam (default 0.01), vl-bert-adamw (1e-4) and sgd (0); biases and norms are exempt, but for bert-adam and vl-bert-adamw', 'X'),
-  clip: option(z.union([z.number().positive(), z.literal('none')], "expected a positive number or 'none'").default(1), 'largest global gradient norm, or none', 'NORM'),
+  clip: option(CLIP.default(1), 'largest global gradient norm, or none', 'NORM'),
+  group: option(
+    z.array(z.union([z.string().min(1), z.looseObject({ name: z.string().min(1) })])).default([]),
+    `how the variables of one group are moved, 'NAME:{"optimiser":..,"lr":..,"weightDecay":..,"schedule":..,"warmup":..,"clip":..}', where not as all others or as their plugin says; may be repeated`, 'SPEC',
+  ),
   flip: option(z.boolean().default(false), 'mirror half of the samples of an epoch: their boxes, and left and right in question and answers'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),
@@ -70,6 +77,7 @@ export const EvalSettings = z.strictObject({
   split: option(z.enum(['train', 'validation', 'test']).optional(), 'train, validation or test; default test where it has answers', 'NAME'),
   limitEval: option(count.optional(), "score a seeded sample of N questions; default the training's", 'N'),
   predictions: option(text.optional(), 'write one JSON object per question to FILE', 'FILE'),
+  report: option(text.optional(), "write report.json and the plugins' pictures (what each sample used, by layer, component and question type) to DIR; runs the questions once more", 'DIR'),
   backend, threads, json,
 });
 
@@ -127,6 +135,9 @@ export const ShardsSettings = TrainSettings.omit({ shard: true, resume: true, ou
   attempts: option(count.default(3), 'how often a training is begun whose process is lost', 'N'),
   out: option(text, 'directory for a directory of each; those that are finished are kept', 'DIR'),
 });
+
+/** What every command on saved models takes. */
+export const ModelsSettings = z.strictObject({ config, weights: moved, offline, backend, threads, json });
 
 /** A training as a program asks for it; what is left out has the default of the command line. */
 export type TrainOptions = Omit<z.input<typeof TrainSettings>, 'config' | 'json' | 'verbose'>;

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { Adapted } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
+import type { Flops } from './flops.ts';
 import type { Share } from './scoring.ts';
 
 /** What ran. */
@@ -37,6 +38,8 @@ export interface Summary {
   readonly peakMemory: number; // bytes, of the process
   readonly flopsPerSample: number; // forward, two per multiply-add
   readonly flopsByPlugin: Readonly<Record<string, number>>;
+  readonly flops: Flops; // expected and spent, by plugin and block
+  readonly measured: Readonly<Record<string, number>>; // 'INSTANCE NAME' of the plugins' measures: means over the same samples and all that is measured
   readonly backbone: string;
   readonly weights: string; // 'none' when drawn from the seed
   readonly plugins: readonly string[]; // instances

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { tensorsIn, type PrivateTraining } from '@espalier/core';
+import { join, resolve } from 'node:path';
+import type { PrivateTraining } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { batches, type VqaRecord } from '@espalier/data';
 import {
-  fit, holdDirectory, METRICS, metricsFile, schedule, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
+  fit, holdDirectory, METRICS, metricsFile, servicesOf, softAccuracy, writeWhole, type FitOptions, type Metrics, type Task,
   type TrainSummary,
 } from '@espalier/train';
 import type { VqaExamples } from '@espalier/vl-models';
@@ -14,11 +14,13 @@ import type { z } from 'zod';
 import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
+import { COUNTED, flopsOn, type Flops } from './flops.ts';
+import { checkGroups, groupOptions } from './groups.ts';
 import { saveModel, saveOptionsOf } from './model-directory.ts';
 import { lossNamed } from './loss.ts';
 import { privately, privateTraining } from './private-task.ts';
-import { optimiserNamed, type NamedOptimiser } from './optimisers.ts';
-import { countParameters, flopsOf, type Flops } from './parameters.ts';
+import { countParameters } from './parameters.ts';
+import { measureMeans, measureRecords } from './pictures/measures.ts';
 import { compositionRoot, type Container } from './plugins.ts';
 import type { RunEvent } from './run-events.ts';
 import { scoreRecords, type Score } from './scoring.ts';
@@ -45,12 +47,12 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
   const settings = parseSettings(TrainSettings, options);
   const out = settings.out ?? join('out', `train-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   refuseOtherRun(out, settings.resume);
-  const optimiser = optimiserNamed(settings.optimiser, settings.weightDecay);
+  checkGroups(settings);
   const loss = lossNamed(settings.loss);
   const backend = await selectBackend(settings.backend, { threads: settings.threads });
   const composition = await compose(container, settings, { note: (text) => onEvent({ type: 'note', text }), signal });
   try {
-    return await train({ settings, optimiser, loss, out, backend: backend.name, composition, container, onEvent, signal });
+    return await train({ settings, loss, out, backend: backend.name, composition, container, onEvent, signal });
   } finally {
     composition.dispose();
   }
@@ -58,7 +60,6 @@ export async function runTraining(options: TrainOptions = {}, { onEvent = () => 
 
 interface Job {
   readonly settings: Settings;
-  readonly optimiser: NamedOptimiser;
   readonly loss: Task<VqaExamples, unknown>['loss'];
   readonly out: string;
   readonly backend: string;
@@ -76,19 +77,20 @@ async function train(job: Job): Promise<Summary> {
   const training = privacy === undefined ? undefined : privateTraining(c.adapted, { privacy, samples: c.train.length, batchSize, epochs });
   if (training && settings.flip) throw new UsageError('--flip is not made for --privacy: leave one out');
   const parameters = countParameters(c.adapted);
-  const flops = await flopsOfFirst(c, settings.batchSize);
+  const counted = c.test ?? c.validation;
+  const before = await flopsOn({ ...c, batchSize: settings.batchSize }, counted, settings.batchSize);
   note(`${c.train.length} training, ${c.validation.length} validation and ${c.test?.length ?? 0} test questions, ${c.data.answers.length} answers`);
-  note(`${parameters.trainable.toLocaleString('en')} of ${parameters.total.toLocaleString('en')} parameters are trained; ${(flops.total / 1e6).toFixed(1)} MFLOPs per sample and forward pass`);
+  note(`${parameters.trainable.toLocaleString('en')} of ${parameters.total.toLocaleString('en')} parameters are trained; ${(before.total / 1e6).toFixed(1)} MFLOPs per sample and forward pass`);
   const letGo = await holdDirectory(out);
   try {
-    return await trainHeld(job, { training, flops });
+    return await trainHeld(job, training, counted);
   } finally {
     await letGo();
   }
 }
 
 /** The training itself, in a directory that no other process works in. */
-async function trainHeld(job: Job, { training, flops }: { readonly training: PrivateTraining<unknown> | undefined; readonly flops: Flops }): Promise<Summary> {
+async function trainHeld(job: Job, training: PrivateTraining<unknown> | undefined, counted: readonly VqaRecord[]): Promise<Summary> {
   const { settings, out, composition: c, container, onEvent, signal } = job;
   const note = (text: string) => onEvent({ type: 'note', text });
   const fingerprint = await c.adapted.fingerprint();
@@ -115,7 +117,9 @@ async function trainHeld(job: Job, { training, flops }: { readonly training: Pri
   const test = c.test && (await score(job, 'test', c.test));
   const validation = fitted.best ?? undefined;
   const final = test ?? (await score(job, 'validation', c.validation));
-  const summary = summaryOf(job, { fitted, final, test, validationAccuracy: validation?.value, flops, bytes, scoringSeconds: (performance.now() - began) / 1000 });
+  const flops = await flopsOn({ ...c, batchSize: settings.batchSize }, counted);
+  const measured = measureMeans((await measureRecords({ ...c, batchSize: settings.batchSize }, counted.slice(0, COUNTED))) ?? []);
+  const summary = summaryOf(job, { fitted, final, test, validationAccuracy: validation?.value, flops, measured, bytes, scoringSeconds: (performance.now() - began) / 1000 });
   await writeWhole(join(out, 'summary.json'), new TextEncoder().encode(`${JSON.stringify(summary, null, 1)}\n`));
   return summary;
 }
@@ -148,36 +152,20 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
   accuracy, loss, ...Object.fromEntries(Object.entries(byAnswerType).map(([name, share]) => [`accuracy ${name}`, share.accuracy])),
 });
 
-function fitOptionsOf({ settings, optimiser: { method, progress }, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
-  const { lr, warmup, clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, loss, privacy } = settings;
-  const group = {
-    method,
-    rate: lr,
-    schedule: schedule({ shape: settings.schedule, warmup: warmup < 1 ? { fraction: warmup } : { steps: Math.round(warmup) }, progress }),
-  };
-  const groups = [...new Set(c.adapted.trainable.map((p) => p.group))];
+function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
+  const { clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, start, loss, privacy } = settings;
   return {
-    optimisers: Object.fromEntries(groups.map((name) => [name, group])),
+    optimisers: groupOptions(c.adapted, settings),
     epochs, seed, accumulate, recompute, resume,
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
-      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }), ...(loss !== 'bce' && { loss }), ...(privacy !== undefined && { privacy }), ...(c.shard && { shard: c.shard }),
+      backend, batchSize, dataSeed, limitTrain, limitEval, ...(head !== undefined && { head }), ...(flip && { flip }), ...(start !== undefined && { start: resolve(start) }),
+      ...(loss !== 'bce' && { loss }), ...(privacy !== undefined && { privacy }), ...(c.shard && { shard: c.shard }),
       data: c.dataSpec, features: c.features, trainQuestions: c.train.length,
       vocabulary: createHash('sha256').update(c.vocabulary).digest('hex'),
     },
   };
-}
-
-/** FLOPs of a forward pass, counted on the first batch that is scored. */
-async function flopsOfFirst({ adapted, model, data, tokens, test, validation }: Composition, batchSize: number): Promise<Flops> {
-  for await (const batch of batches((test ?? validation).slice(0, batchSize), { data, tokenizer: tokens, batchSize })) {
-    const inputs = model.inputs(batch);
-    const rows = await adapted.account(inputs);
-    tf.dispose(tensorsIn(inputs));
-    return flopsOf(rows);
-  }
-  return flopsOf([]);
 }
 
 function scored({ composition: c, settings: { batchSize }, onEvent }: Job, split: string, records: readonly VqaRecord[], signal: AbortSignal | undefined): Promise<Score | undefined> {
@@ -197,11 +185,12 @@ interface Outcome {
   readonly test: Score | undefined;
   readonly validationAccuracy: number | undefined;
   readonly flops: Flops;
+  readonly measured: Readonly<Record<string, number>>;
   readonly bytes: number;
   readonly scoringSeconds: number;
 }
 
-function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, final, test, validationAccuracy, flops, bytes, scoringSeconds }: Outcome): Summary {
+function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, final, test, validationAccuracy, flops, measured, bytes, scoringSeconds }: Outcome): Summary {
   const { trainable, total } = countParameters(c.adapted);
   const { accuracy, loss, byAnswerType, byQuestionType, questions, cut } = final;
   return {
@@ -215,7 +204,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
     captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
-    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin,
+    flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops, measured,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),
   };

@@ -4,21 +4,25 @@ import { addDecisions, differentiate } from './differentiate.ts';
 import { ConflictError, didYouMean, EspalierError, RefusedError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import { denseGradient } from './gradient.ts';
-import { hostOf } from './host.ts';
+import { FROZEN, hostOf } from './host.ts';
 import { learnerOf, type Learner, type LearnerOptions } from './learner.ts';
 import { evaluate } from './ops.ts';
 import { Plan, type Attached } from './plan.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
-import type { Plugin } from './plugin.ts';
+import type { GroupDefaults, Plugin } from './plugin.ts';
 import { weightsOf, type Scope, type TensorSource } from './scope.ts';
 import { withGroups } from './samples.ts';
 import type { StepOptions } from './shared.ts';
 import { finish, startStep, type Step } from './step.ts';
 import type { Streams } from './streams.ts';
+import type { TokenMasks } from './tokens.ts';
 import { recordPrimal, replayPrimal, type PrimalTrace } from './trace.ts';
 import { tidy } from './tree.ts';
 import { primal, type Value } from './value.ts';
 import { entriesOf, isLinear, materialise, type Params } from './weights.ts';
+
+/** Variables whose values are no longer the ones they were drawn with: loaded, or prepared. */
+export const settled = new WeakSet<tf.Variable>();
 
 /** A frozen model: its points, and a forward pass that asks the step to compute. */
 export interface Model<I> {
@@ -30,6 +34,8 @@ export interface Model<I> {
   forward(inputs: I, step: Step): Value;
   /** Tokens through those blocks that the step's range holds. */
   encode?(inputs: I, step: Step): Streams;
+  /** What the tokens of a batch are, by stream. Runs inside a tidy, from the arrays of the inputs alone. */
+  tokens?(inputs: I): Readonly<Record<string, TokenMasks>>;
   /** A small model of this architecture that gives `outputs` numbers for the same inputs, [B, outputs]; `changes` go over the configuration it chooses. */
   build?(outputs: number, tensors: TensorSource, changes?: Readonly<Record<string, unknown>>): Model<I>;
 }
@@ -56,6 +62,8 @@ export interface AdaptOptions {
 export class Adapted<I> {
   readonly plan: Plan;
   readonly parameters: ReadonlyMap<string, ParameterPoint>;
+  /** How plugins would have the variables of a parameter group moved. */
+  readonly groups: ReadonlyMap<string, GroupDefaults>;
   private readonly owned: readonly tf.Tensor[];
 
   /** Use `adapt`. */
@@ -66,6 +74,7 @@ export class Adapted<I> {
     shared: ReadonlyMap<string, ParameterPoint> = new Map(),
   ) {
     const parameters = new Map<string, ParameterPoint>();
+    const groups = new Map<string, GroupDefaults>();
     const attached: Attached[] = [];
     const ids = { next: model.scope.size };
     const constants: tf.Tensor[] = [];
@@ -74,7 +83,7 @@ export class Adapted<I> {
       for (const plugin of plugins) {
         if (attached.some((a) => a.instance === plugin.instance))
           throw new EspalierError(`two plugins are called '${plugin.instance}': name one with { as: '...' }`);
-        const host = hostOf(plugin, model, seed, ids, parameters, shared, attached.slice(), constants);
+        const host = hostOf(plugin, model, seed, ids, parameters, shared, groups, attached.slice(), constants);
         const hooks = plugin.attach(host);
         attached.push({ instance: plugin.instance, trainable: plugin.trainable, hooks, parameters: host.parameters(plugin.instance), dropout: plugin.dropout ?? true });
       }
@@ -85,18 +94,32 @@ export class Adapted<I> {
       throw e;
     }
     this.parameters = parameters;
+    this.groups = groups;
     this.owned = own();
   }
 
-  /** The variables an optimiser may move: those of trainable plugins. */
+  /** The variables an optimiser may move: those of trainable plugins that are not in group 'frozen'. */
   get trainable(): readonly ParameterPoint[] {
     const on = new Set(this.plugins.filter((p) => p.trainable).map((p) => p.instance));
-    return [...this.parameters.values()].filter((p) => on.has(p.instance));
+    return [...this.parameters.values()].filter((p) => on.has(p.instance) && p.group !== FROZEN);
   }
 
   /** SHA-256 of the frozen arrays this was adapted from. */
   fingerprint(): Promise<string> {
     return fingerprint(this.model.scope);
+  }
+
+  /**
+   * Lets trainable plugins set first values that depend on data, from inputs of the training split, which `batches` gives
+   * anew to each. Once, before training: `fit` calls it; variables that were loaded or prepared stay as they are.
+   */
+  async prepare(batches: () => AsyncIterable<I>): Promise<void> {
+    for (const plugin of this.plugins) {
+      const own = this.trainable.filter((p) => p.instance === plugin.instance);
+      if (!plugin.prepare || !own.length || own.some((p) => settled.has(p.variable))) continue;
+      await plugin.prepare(this, batches());
+      for (const p of own) settled.add(p.variable);
+    }
   }
 
   /** One forward pass; the output is the caller's to dispose. */
@@ -194,7 +217,7 @@ export class Adapted<I> {
     const linear = this.plugins.find((p) => p.linearises);
     if (linear) throw new RefusedError(`'${linear.instance}' cannot be merged: it is linearised, f(w + d) is not f(w) + J d. Take it off with without('${linear.instance}') first.`);
     for (const h of this.plan.hooks)
-      if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight. Take it off with without('${h.instance}') first.`);
+      if (h.kind !== 'weight') throw new RefusedError(`'${h.instance}' cannot be merged: it acts on ${h.kind} '${h.at.path}', which is not a weight: what it does there depends on the input. Take it off with without('${h.instance}') first.`);
     for (const { instance } of this.plan.begins) throw new RefusedError(`'${instance}' cannot be merged: it decides anew in every step.`);
     const step = startStep(this.plan, undefined, 0);
     try {
@@ -239,7 +262,7 @@ const traced = (trace: PrimalTrace | undefined, f: () => Value): Value => (trace
 /** What is linearised stays where it is. */
 function requireFrozenBase(plugins: readonly Plugin[], attached: readonly Attached[]): void {
   const linear = plugins.find((p) => p.linearises);
-  const moving = linear && plugins.find((p, i) => p.trainable && !p.linearises && attached[i]!.parameters.length > 0);
+  const moving = linear && plugins.find((p, i) => p.trainable && !p.linearises && attached[i]!.parameters.some((v) => v.group !== FROZEN));
   if (moving)
     throw new ConflictError(`'${linear.instance}' linearises the model about what stands beside it, and '${moving.instance}' is trainable there. Freeze it: ${moving.name}({ ... }, { trainable: false }), or drop one.`);
 }

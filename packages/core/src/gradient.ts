@@ -36,3 +36,13 @@ export function squaredNormOf(g: Gradient): tf.Tensor {
     return tf.sum(tf.mul(g.rows, tf.matMul(same, g.rows)));
   });
 }
+
+/** x itself, with its gradient multiplied by `by`. */
+export function scaleGradient(x: tf.Tensor, by: tf.Tensor): tf.Tensor {
+  const op = tf.customGrad((...args) => {
+    const [t, save] = args as [tf.Tensor, tf.GradSaveFunc];
+    save([by]);
+    return { value: t.clone(), gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.mul(dy, saved!) };
+  });
+  return op(x);
+}

@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs';
 import type { SitePoint, StagePoint, WeightPoint } from './points.ts';
 import type { Step } from './step.ts';
 import type { Streams } from './streams.ts';
@@ -51,9 +52,23 @@ export interface ReadoutHook {
   readonly kind: 'readout';
   readonly at: SitePoint;
   readonly labels: readonly string[];
+  readonly stream: string | undefined;
+  readonly passes: Where['passes'];
   readonly read: (x: Value, step: Step) => Value;
 }
-export type Hook = WeightHook | ValueHook | StageHook | BeginHook | ReadoutHook;
+/** What one number of a measure belongs to, and where it stands in a picture of all of them. */
+export interface Measured {
+  readonly row: string; // 'joint.0'
+  readonly column: string; // 'attention.heads 3'
+}
+export interface MeasureHook {
+  readonly kind: 'measure';
+  readonly name: string; // 'open'
+  readonly of: readonly Measured[];
+  readonly probability: boolean; // each number is that of something being so for this sample
+  readonly read: (step: Step) => tf.Tensor;
+}
+export type Hook = WeightHook | ValueHook | StageHook | BeginHook | ReadoutHook | MeasureHook;
 
 /**
  * Changes the parameters of a place: p -> p'. Applied once a step and shared by every pass, branch and use, so it must
@@ -85,6 +100,18 @@ export const begin = (apply: (step: Step) => void | Promise<void>): Hook => ({ k
 
 /**
  * Scores of tokens read off a value, for people to look at: [B, T, D] -> [B, T, M], a column per label. Changes nothing, and
- * runs only when `readings` asks: there under every variant, its plugin's hooks in force or not.
+ * runs only when `readings` asks: there under every variant, its plugin's hooks in force or not. `stream` is the one whose
+ * tokens are scored, where that is not the site's: attention probabilities of one stream score the tokens of another.
  */
-export const readout = (at: SitePoint, labels: readonly string[], read: (x: Value, step: Step) => Value): Hook => ({ kind: 'readout', at, labels, read });
+export const readout = (
+  at: SitePoint,
+  labels: readonly string[],
+  read: (x: Value, step: Step) => Value,
+  { stream = at.stream, passes }: { readonly stream?: string | undefined; readonly passes?: Where['passes'] } = {},
+): Hook => ({ kind: 'readout', at, labels, read, stream, passes });
+
+/**
+ * Numbers in [0, 1] of each sample, for people to look at: [B, M], a column for each of `of`. Changes nothing, and runs only
+ * when `measurements` asks, after a forward pass.
+ */
+export const measure = (name: string, of: readonly Measured[], read: (step: Step) => tf.Tensor, { probability = false } = {}): Hook => ({ kind: 'measure', name, of, probability, read });

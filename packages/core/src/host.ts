@@ -1,15 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Model } from './adapt.ts';
-import { EspalierError } from './errors.ts';
+import { ConflictError, EspalierError } from './errors.ts';
 import type { ModelWeight, ParameterPoint } from './points.ts';
 import { Plan, type Attached } from './plan.ts';
-import type { Host, Plugin } from './plugin.ts';
+import type { GroupDefaults, Host, Plugin } from './plugin.ts';
 import { random } from './random.ts';
 import { select } from './select.ts';
 import { finish, startStep } from './step.ts';
 import { tidy } from './tree.ts';
 import { primal } from './value.ts';
 import { isLinear, type Params } from './weights.ts';
+
+/** The group of variables that are saved and loaded like all others, and that nothing trains. */
+export const FROZEN = 'frozen';
 
 /** What a plugin instance is given to attach with. Variables named in `shared` are taken from there instead of made anew; constants are added to a list. */
 export function hostOf(
@@ -19,6 +22,7 @@ export function hostOf(
   ids: { next: number },
   parameters: Map<string, ParameterPoint>,
   shared: ReadonlyMap<string, ParameterPoint>,
+  groups: Map<string, GroupDefaults> = new Map(),
   before: readonly Attached[] = [],
   constants: tf.Tensor[] = [],
 ): Host {
@@ -41,6 +45,12 @@ export function hostOf(
     shapes: (at) => shapesOf(at, before),
     slot: (name) => ({ name: `${who}/${name}` }),
     parameters: (instance) => [...parameters.values()].filter((p) => p.instance === instance),
+    group: (name, defaults) => {
+      const said = groups.get(name);
+      if (said && JSON.stringify(said) !== JSON.stringify(defaults))
+        throw new ConflictError(`'${who}' would have the variables of group '${name}' moved by ${JSON.stringify(defaults)}, another plugin by ${JSON.stringify(said)}. Make their options agree.`);
+      groups.set(name, defaults);
+    },
     variable: (path, shape, initializer, group = 'default') => {
       const name = `${who}/${path}`;
       if (parameters.has(name)) throw new EspalierError(`'${who}' names the variable '${path}' twice`);

@@ -1,5 +1,5 @@
 import { ConflictError } from './errors.ts';
-import type { BeginHook, Hook, ReadoutHook, StageHook, ValueHook, WeightHook, WeightMode } from './hooks.ts';
+import type { BeginHook, Hook, MeasureHook, ReadoutHook, StageHook, ValueHook, WeightHook, WeightMode } from './hooks.ts';
 import { within, type ParameterPoint, type Point, type SourcePoint, type StagePoint } from './points.ts';
 import { includes, variantName, type Variant } from './view.ts';
 
@@ -31,6 +31,7 @@ const MODES: readonly WeightMode[] = ['replace', 'scale', 'add'];
 export class Plan {
   readonly begins: readonly { readonly instance: string; readonly hook: BeginHook }[];
   readonly readouts: readonly { readonly instance: string; readonly hook: ReadoutHook }[];
+  readonly measures: readonly { readonly instance: string; readonly hook: MeasureHook }[];
   readonly hooks: readonly (OwnedWeight | OwnedValue | OwnedStage)[];
   /** Whether training drops. */
   readonly dropout: boolean;
@@ -49,8 +50,9 @@ export class Plan {
       hooks.flatMap((hook) => (hook.kind === 'begin' ? [{ instance, hook }] : [])),
     );
     this.readouts = attached.flatMap(({ instance, hooks }) => hooks.flatMap((hook) => (hook.kind === 'readout' ? [{ instance, hook }] : [])));
+    this.measures = attached.flatMap(({ instance, hooks }) => hooks.flatMap((hook) => (hook.kind === 'measure' ? [{ instance, hook }] : [])));
     const owned = attached.flatMap(({ instance, trainable, hooks }) =>
-      hooks.flatMap((hook) => (hook.kind === 'begin' || hook.kind === 'readout' ? [] : [{ ...hook, instance, trainable, index: 0 }])),
+      hooks.flatMap((hook) => (hook.kind === 'begin' || hook.kind === 'readout' || hook.kind === 'measure' ? [] : [{ ...hook, instance, trainable, index: 0 }])),
     );
     this.hooks = owned
       .map((hook, i) => ({ hook, i, rank: rank(hook) }))
@@ -77,6 +79,11 @@ export class Plan {
   /** The hooks of one plugin instance. */
   of(instance: string): readonly (OwnedWeight | OwnedValue | OwnedStage)[] {
     return this.hooks.filter((h) => h.instance === instance);
+  }
+
+  /** Whether anything here sees all tokens of a block on their way: a value hook in it, a hook that edits or repeats it or what it lies in. */
+  sees(block: string): boolean {
+    return this.hooks.some((h) => (h.kind === 'stage' ? h.mode !== 'route' && (within(h.at.path, block) || within(block, h.at.covers)) : h.kind === 'value' && within(h.at.path, block)));
   }
 
   /** The variables of one plugin instance. */

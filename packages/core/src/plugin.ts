@@ -15,6 +15,19 @@ import type { Slot } from './shared.ts';
 /** The version of the hook contract that this core implements; a plugin made for another major is refused. */
 export const HOOK_API = '1.0';
 
+/**
+ * How the variables of a group are best moved, as plain data: what a plugin asks for and whoever trains may override. What is
+ * left out is as for all other variables.
+ */
+export interface GroupDefaults {
+  readonly optimiser?: string; // by its name in the command: 'sgd'
+  readonly rate?: number; // peak learning rate
+  readonly weightDecay?: number;
+  readonly schedule?: string; // 'constant', 'linear' or 'cosine'
+  readonly warmup?: number; // below 1 a fraction of the run, else steps
+  readonly clip?: number | 'none'; // largest norm of the group's own gradient, apart from all others
+}
+
 /** What a plugin is given to attach with. A select that matches nothing throws. Points come in the model's own order. */
 export interface Host {
   /** The frozen model, for policies: its inputs are those of the step. */
@@ -27,12 +40,14 @@ export interface Host {
   sites(at: Select<SiteRole>): SitePoint[];
   stages(at: Select<StageRole>): StagePoint[];
   readonly streams: readonly string[];
-  /** A trainable variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name). */
+  /** A variable named `instance/path`, drawn from the generator keyed by (seed, 'init', name); trainable unless its group is `FROZEN`. */
   variable(path: string, shape: readonly number[], initializer: Initializer, group?: string): ParameterPoint;
   /** A frozen array `instance/path`, drawn like a variable from the generator keyed by (seed, 'init', name): drawn again whenever the plugin is attached, never saved. */
   constant(path: string, shape: readonly number[], initializer: Initializer): tf.Tensor;
   /** The shapes of a place's arrays by part, as the plugins attached before this one leave them; a low-rank tail is not among them. */
   shapes(at: ModelWeight): ReadonlyMap<string, readonly number[]>;
+  /** Says how the variables of a group are best moved. @throws ConflictError when another plugin said otherwise. */
+  group(name: string, defaults: GroupDefaults): void;
   /** The variables of an instance attached before this one, as places to hook. */
   parameters(instance: string): readonly ParameterPoint[];
   /** A typed key for what this plugin keeps during one step. */
@@ -53,6 +68,8 @@ export interface Plugin {
   /** Differentially private training of its variables. @throws OptionsError for what cannot be promised. */
   privately?<I>(adapted: Adapted<I>, wanted: PrivacyRequest): PrivateTraining<I>;
   attach(host: Host): readonly Hook[];
+  /** Sets first values that depend on data; see `Adapted.prepare`. */
+  prepare?(adapted: Adapted<unknown>, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 export interface Named {
@@ -63,8 +80,7 @@ export interface Named {
 export interface PluginFactory<I = unknown> extends Restorer {
   (options?: I, named?: Named): Plugin;
   readonly schema: z.ZodType<unknown, I>;
-  /** Commands of its own for `espalier`. */
-  readonly commands: readonly PluginCommand[];
+  readonly commands?: readonly PluginCommand[];
 }
 
 /** What a plugin can be made from when its options come from a file; every factory is one. */
@@ -81,8 +97,6 @@ export interface Definition<O, I> {
   readonly hookApi: string;
   /** A strict object with defaults. */
   readonly options: z.ZodType<O, I>;
-  /** Commands that `espalier` shows beside its own; default none. */
-  readonly commands?: readonly PluginCommand[];
   /** See `Plugin`; default false. */
   linearises?(options: O): boolean;
   /** See `Plugin`; default true. */
@@ -90,6 +104,10 @@ export interface Definition<O, I> {
   /** See `Plugin`; `instance` is the one that trains. */
   privately?<N>(adapted: Adapted<N>, instance: string, wanted: PrivacyRequest): PrivateTraining<N>;
   attach(host: Host, options: O): readonly Hook[];
+  /** What it adds to the command line of an application. */
+  readonly commands?: readonly PluginCommand[];
+  /** Sets first values of the variables of an instance that depend on data, from some inputs of the training split. */
+  prepare?(adapted: Adapted<unknown>, instance: string, options: O, batches: AsyncIterable<unknown>): Promise<void>;
 }
 
 /**
@@ -97,7 +115,7 @@ export interface Definition<O, I> {
  * attached. @throws OptionsError for options the schema refuses, with the nearest option names.
  */
 export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<I> {
-  const { name, version, hookApi, options: schema, commands = [], linearises, dropout, privately, attach } = definition;
+  const { name, version, hookApi, options: schema, attach, prepare, linearises, dropout, privately, commands = [] } = definition;
   if (hookApi.split('.')[0] !== HOOK_API.split('.')[0])
     throw new OptionsError(`plugin '${name}' ${version} is made for hook API ${hookApi}, this core has ${HOOK_API}. Install a matching version of either.`);
   const from = (given?: unknown, { as, trainable = true }: Named = {}): Plugin => {
@@ -108,10 +126,10 @@ export function definePlugin<O, I>(definition: Definition<O, I>): PluginFactory<
     if (!parsed.success) throw new OptionsError(explainIssues(instance, schema, parsed.error));
     const options = parsed.data;
     return {
-      name, instance, version, options, trainable,
+      name, instance, version, options, trainable, attach: (host) => attach(host, options),
       linearises: linearises?.(options) ?? false, dropout: dropout?.(options) ?? true,
       ...(privately && { privately: (adapted, wanted) => privately(adapted, instance, wanted) }),
-      attach: (host) => attach(host, options),
+      ...(prepare && { prepare: (adapted: Adapted<unknown>, batches: AsyncIterable<unknown>) => prepare(adapted, instance, options, batches) }),
     };
   };
   return Object.assign((given?: I, named?: Named) => from(given, named), { method: name, version, schema, commands, from });

@@ -32,7 +32,7 @@ export class Prefix {
   /** A block's streams if they are known, or a refusal to compute what belongs to the learning phase. */
   stage(step: Step, point: StagePoint, streams: Streams): Streams | undefined {
     if (step.rows) return undefined;
-    const key = `${point.path}/${variantName(step.variant)}/${step.pass}/${step.training}`;
+    const key = `${point.path}/${variantName(step.variant)}/${step.pass}/${step.training}${step.wanted ? '/read' : ''}`;
     const inputs = point.reads.map((name) => streams[name]);
     if (!this.observing) {
       const known = this.blocks.get(key);

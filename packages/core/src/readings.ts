@@ -24,9 +24,10 @@ export async function readings<I>(adapted: Adapted<I>, inputs: I, variants: read
         variant,
         observe: (site, x, step) => {
           for (const { instance, hook } of adapted.plan.readouts) {
-            if (hook.at !== site) continue;
+            const { at, passes } = hook;
+            if (at !== site || (passes && (step.pass < passes[0] || step.pass >= passes[1]))) continue;
             const scores = tf.keep(tf.tidy(() => evaluate(hook.read(x, step)).clone()));
-            kept.push({ instance, path: site.path, stream: site.stream, variant: variantName(variant), labels: hook.labels, shape: scores.shape, scores });
+            kept.push({ instance, path: site.path, stream: hook.stream, variant: variantName(variant), labels: hook.labels, shape: scores.shape, scores });
           }
         },
       });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Adapted } from './adapt.ts';
-import { adapt, type Model } from './adapt.ts';
+import { adapt, settled, type Model } from './adapt.ts';
 import { CheckpointError, didYouMean } from './errors.ts';
 import { HOOK_API, type Restorer } from './plugin.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
@@ -133,6 +133,21 @@ export async function restore<I>(adapted: Adapted<I>, store: Store, manifest?: M
   for (const { instance, file } of plugins) await restoreInstance(adapted, instance, file, store);
 }
 
+/**
+ * Sets the variables of plugins to those of the instances of the same name that another model saved, on the same frozen
+ * arrays; variables of all other instances stay as they are. Gives the names of these instances. @throws CheckpointError when
+ * there is none, when the base is another, and where a variable's name or shape does not agree.
+ */
+export async function start<I>(adapted: Adapted<I>, store: Store, instances: readonly string[] = adapted.plugins.map((p) => p.instance)): Promise<readonly string[]> {
+  const { plugins, base } = await readManifest(store);
+  const common = plugins.filter((p) => instances.includes(p.instance));
+  if (!common.length) throw new CheckpointError(`saved are the plugins ${plugins.map((p) => p.instance).join(', ') || 'none'}, to be started are ${instances.join(', ') || 'none'}: name one alike`);
+  const found = await adapted.fingerprint();
+  if (found !== base.fingerprint) throw new CheckpointError(`saved on a base with fingerprint ${base.fingerprint.slice(0, 12)}, this model has ${found.slice(0, 12)}: start from what was trained on the same weights`);
+  for (const { instance, file } of common) await restoreInstance(adapted, instance, file, store);
+  return common.map((p) => p.instance);
+}
+
 /** Reads one instance's variables from its file, strictly. */
 async function restoreInstance<I>(adapted: Adapted<I>, instance: string, file: string, store: Store): Promise<void> {
   const bytes = await store.read(file);
@@ -151,6 +166,7 @@ async function restoreInstance<I>(adapted: Adapted<I>, instance: string, file: s
     if (!(t.data instanceof Float32Array)) throw new CheckpointError(`${file}: variable '${name}' is ${t.dtype}, expected F32`);
     const value = tf.tensor(t.data, [...t.shape]);
     p.variable.assign(value);
+    settled.add(p.variable);
     value.dispose();
   }
 }

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import type { Way } from './account.ts';
 import type { StepKey } from './feed.ts';
+import { scaleGradient } from './gradient.ts';
 import { dropoutMask, noise, type Distribution, type NoiseKey } from './noise.ts';
 import { add, embed, layerNorm, mask, matMul, reshape, takeRows } from './ops.ts';
 import type { OwnedStage, OwnedWeight, Plan, Table } from './plan.ts';
@@ -11,7 +13,7 @@ import { hasGroups, isGroup, RaggedError, type Rows } from './samples.ts';
 import type { Streams } from './streams.ts';
 import { isTraced } from './trace.ts';
 import { mapValues, tensorsIn, tidy } from './tree.ts';
-import { Dual, type Value } from './value.ts';
+import { Dual, primal, type Value } from './value.ts';
 import type { Variant, View } from './view.ts';
 import { isLinear, materialise, type LinearParams, type Params } from './weights.ts';
 
@@ -21,6 +23,7 @@ interface State {
   readonly pass: number;
   readonly rows: Rows | undefined; // of the whole batch
   readonly range: readonly [number, number] | undefined;
+  readonly wanted: tf.Tensor | undefined; // of the whole batch: [B, T, 1]
 }
 
 /** One forward computation under one view. The model asks it to compute; plugins see the rest. */
@@ -220,13 +223,28 @@ export class Step {
     const { variant = this.variant, pass = this.pass, range = this.state.range } = change;
     const rows = change.rows ? (outer ? listOf(change.rows).map((i) => listOf(outer)[i]!) : change.rows) : outer;
     const shared = change.training === undefined ? this.shared : { ...this.shared, training: change.training };
-    return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range });
+    return new Step(shared, { table: shared.plan.table(variant, pass), variant, pass, rows, range, wanted: this.state.wanted });
+  }
+
+  /**
+   * This step, knowing that of what leaves a block only some tokens are read, with 1 in `tokens` [B, T, 1], so that the block
+   * need not compute the others. The step itself where somebody else sees them: an observer, a value hook in the block, a hook
+   * that edits or repeats the block or what it lies in.
+   */
+  reading(block: string, tokens: () => tf.Tensor): Step {
+    return this.shared.observe || this.shared.plan.sees(block) ? this : new Step(this.shared, { ...this.state, wanted: this.keep(tidy(tokens)) });
+  }
+
+  /** Which tokens of the rows that run here are read behind the block that `reading` named, [B, T, 1]; undefined is all. */
+  get wanted(): tf.Tensor | undefined {
+    const { wanted, rows } = this.state;
+    return wanted && rows ? primal(takeRows(wanted, rows)) : wanted;
   }
 
   /** The same step without any plugin, to run a model of one's own inside it: a policy, a teacher. */
   bare(): Step {
     const none: Table = { weights: [], values: [], stages: [], touched: () => false };
-    return new Step({ ...this.shared, observe: undefined, prefix: undefined, sources: new Map() }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined });
+    return new Step({ ...this.shared, observe: undefined, prefix: undefined, sources: new Map() }, { ...this.state, table: none, variant: 'pretrained', pass: 0, range: undefined, wanted: undefined });
   }
 
   /** The same view with other shared state. */
@@ -245,10 +263,16 @@ export class Step {
     return tree;
   }
 
-  /** Runs f with its products booked to a plugin. */
+  /** Runs f with its products booked to a plugin, and to the rows that run here. */
   by<T>(instance: string, f: () => T): T {
     const { account } = this.shared;
-    return account ? account.within({ instance }, f) : f();
+    return account ? account.within({ instance, rows: this.rows && listOf(this.rows) }, f) : f();
+  }
+
+  /** Runs f, in which each row that runs here takes one of the ways. Where the step is counted, what was expected is counted with it. */
+  expect<T>(ways: () => readonly Way[], f: () => T): T {
+    const { account } = this.shared;
+    return account ? account.expect(this.rows && listOf(this.rows), ways(), f) : f();
   }
 
   /** Puts known parameters where the memo looks for them, for every tape: an isolated stage reads its arguments this way. */
@@ -265,7 +289,10 @@ export class Step {
   private around(point: StagePoint, index: number, streams: Streams): Streams {
     const hook: OwnedStage | undefined = this.table.stages[point.id]?.find((h) => h.index > index);
     if (!hook) return point.body(streams, this);
-    const run = (s: Streams, change?: View) => this.by('', () => (change ? this.with(change) : this).around(point, hook.index, s));
+    const run = (s: Streams, change?: View) => {
+      const inside = change ? this.with(change) : this;
+      return inside.by('', () => inside.around(point, hook.index, s));
+    };
     return this.by(hook.instance, () => hook.around(run, streams, this));
   }
 
@@ -284,16 +311,16 @@ export class Step {
   }
 
   private fold<P extends Params>(at: WeightPoint<P>, hooks: readonly OwnedWeight[]): P {
+    const { account } = this.shared;
     let p: Params = at.pretrained;
     for (const h of hooks) {
       // A scaling is of the whole weight, products that earlier scalings left in the tail included.
       if (h.mode === 'scale' && !h.tail && isLinear(p) && p.lowRank.length) p = materialise(p);
-      const before = isLinear(p) ? p.lowRank.length : 0;
       const given = p;
-      p = this.by(h.instance, () => h.apply(given, this));
-      const { account } = this.shared;
+      p = account ? account.shared(h.instance, () => h.apply(given, this)) : h.apply(given, this);
+      const before = isLinear(given) ? given.lowRank.length : 0;
       if (account && hasDual(p)) account.tangents ??= h.instance;
-      if (this.shared.account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
+      if (account && isLinear(p)) p = { ...p, lowRank: p.lowRank.map((l, i) => (i < before ? l : { ...l, by: h.instance })) };
     }
     return p as P; // every hook returns the kind of place it was given
   }
@@ -324,7 +351,7 @@ export function startStep(plan: Plan, inputs: unknown, batch: number, options: S
     plan, inputs, batch, training, seed, step, recompute, samples, observe, account, feed,
     slots: new Map(), memo: new Map(), sources: new Map(), losses: new Map(), leaves: new Map(), kept: new Set(), born: newestId(), isolated: false, prefix: undefined, tables: undefined,
   };
-  return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined });
+  return new Step(shared, { table: plan.table(variant, 0), variant, pass: 0, rows: undefined, range: undefined, wanted: undefined });
 }
 
 /** An id above those of all tensors there are. */
@@ -353,14 +380,4 @@ const EVERYWHERE = Symbol('every tape');
 function currentTape(): unknown {
   const { gradientDepth, kernelDepth, activeTape } = tf.engine().state;
   return gradientDepth > 0 && kernelDepth === 0 ? activeTape : undefined;
-}
-
-/** x itself, with its gradient multiplied by `by`. */
-function scaleGradient(x: tf.Tensor, by: tf.Tensor): tf.Tensor {
-  const op = tf.customGrad((...args) => {
-    const [t, save] = args as [tf.Tensor, tf.GradSaveFunc];
-    save([by]);
-    return { value: t.clone(), gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.mul(dy, saved!) };
-  });
-  return op(x);
 }

@@ -1,11 +1,12 @@
-import type * as tf from '@tensorflow/tfjs';
-import { zeros, type Hook, type Host } from '@espalier/core';
+import * as tf from '@tensorflow/tfjs';
+import { zeros, type Hook, type Host, type Step } from '@espalier/core';
 import { branchesOf } from './branches.ts';
 import { budgetHook } from './budget-hook.ts';
 import { gatedWeights, tuned } from './copies.ts';
 import { independentGates } from './choice.ts';
 import { decide } from './decide.ts';
 import { firstOpen } from './first-open.ts';
+import { gateMeasures, type Numbers } from './measures.ts';
 import { policyFor } from './policies.ts';
 import { GROUP } from './policy.ts';
 import { routeUnit, type Decided } from './routing.ts';
@@ -15,7 +16,7 @@ import { strategyOf } from './strategies.ts';
 import { gateCount, type Unit } from './units.ts';
 
 /** Name of the slot of a step's gates and their probabilities, [B, 2 D], after that of the instance. */
-export const GATES = 'gates';
+const GATES = 'gates';
 
 /** A policy decides once per step, and every unit sends each sample where its gate says. */
 export function adaptive(host: Host, units: readonly Unit[], settings: Settings): Hook[] {
@@ -33,8 +34,14 @@ export function adaptive(host: Host, units: readonly Unit[], settings: Settings)
     ...budgetHook(host, units, settings.budgets, decided.gates),
     ...(settings.copies ? gatedWeights(host, units, settings).map((w) => tuned(host, w)) : []),
     ...routes(host, units, settings, decided, counts ? settings.counterfactual : undefined),
+    ...gateMeasures(units, halves(decided, gates)),
   ];
 }
+
+const halves = ({ gates }: Decided, count: number) => (step: Step): Numbers => {
+  const [open, probabilities] = [0, count].map((from) => tf.slice(step.get(gates), [0, from], [-1, count]));
+  return { gates: open!, probabilities: probabilities! };
+};
 
 /** The routes of all units whose gates have an effect. */
 export function routes(host: Host, units: readonly Unit[], settings: Settings, decided: Decided, counterfactual: Settings['counterfactual'] | undefined): Hook[] {

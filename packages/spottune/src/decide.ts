@@ -30,6 +30,7 @@ export const decide = (how: Deciding): Hook =>
     const logits = policy?.prepare(step);
     const drawn = step.keep(tidy(() => draw(step, how, logits)));
     const open = drawn.open(await drawn.score.data<'float32'>());
+    await vote(step, how, logits, open);
     const { executor, counterfactual } = settings;
     if (executor !== 'dense' && step.training && step.groups) step.set(decided.sorted, tidy(() => sort(step, open, units, gates, counterfactual, decided.gates.name)));
     // In lists every new split of a batch is another graph where steps are recorded.
@@ -50,13 +51,31 @@ export const decide = (how: Deciding): Hook =>
     });
   });
 
-function draw(step: Step, { settings, instance, policy, choice }: Deciding, logits: (() => tf.Tensor) | undefined): Drawn {
+/** With evaluation by majority, leaves open in prediction what is open in more than half of the draws, of which `open` is the first. */
+async function vote(step: Step, how: Deciding, logits: (() => tf.Tensor) | undefined, open: Uint8Array): Promise<void> {
+  const draws = step.training ? 1 : votesOf(how.settings);
+  const votes = Uint32Array.from(open);
+  for (let k = 1; k < draws; k++) {
+    const drawn = tidy(() => draw(step, how, logits, k));
+    drawn.open(await drawn.score.data<'float32'>()).forEach((bit, i) => (votes[i]! += bit));
+    tf.dispose([...drawn.arrays, drawn.score, drawn.probability]);
+  }
+  votes.forEach((n, i) => (open[i] = 2 * n > draws ? 1 : 0));
+}
+
+/** How many draws decide in prediction. */
+export const votesOf = ({ evaluation }: Pick<Settings, 'evaluation'>): number => (typeof evaluation === 'object' ? evaluation.majority : 1);
+
+/** Where the numbers of draw k come from. */
+export const drawPath = (instance: string, k: number): string => (k === 0 ? `${instance}/gates` : `${instance}/gates draw ${k}`);
+
+function draw(step: Step, { settings, instance, policy, choice }: Deciding, logits: (() => tf.Tensor) | undefined, k = 0): Drawn {
   const shape: [number, number] = [step.shared.batch, choice.outputs];
   const { policy: options, evaluation } = settings;
   const free = options.kind === 'random' ? options.rate : 0.5;
   const z = tf.broadcastTo(logits ? logits() : tf.tensor2d(choice.start(free), [1, choice.outputs]), shape).clone();
   if (!step.training && evaluation === 'argmax') return choice.draw(z, tf.zeros(shape));
-  const path = `${instance}/gates`;
+  const path = drawPath(instance, k);
   // What is the same for all samples is drawn once for all.
   const noise = policy && options.kind === 'global' ? tf.broadcastTo(commonNoise(step, path, choice.outputs), shape).clone() : step.noise(path, [choice.outputs], 'gumbel');
   return choice.draw(z, noise);

@@ -23,7 +23,7 @@ const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 const slopeOf = (estimator: Estimator, m: number, gate: number, temperature: number, noise = 0) =>
   tf.tidy(() => gateSlope(estimator, { margin: tf.tensor1d([m]), noise: tf.tensor1d([noise]), gate: tf.tensor1d([gate]), temperature }).dataSync()[0]!);
 
-describe('straight-through Gumbel', () => {
+describe('10, 11. straight-through Gumbel', () => {
   it('has the vectors of the fixture: g = -log(-log u)', () => {
     toBeAllClose(st.U.map((u) => -Math.log(-Math.log(u + 1e-20) + 1e-20)), st.gumbel, { relative: 0, absolute: 1e-9 });
   });
@@ -61,7 +61,7 @@ describe('straight-through Gumbel', () => {
   });
 });
 
-describe('estimates with less noise', () => {
+describe('13. estimates with less noise', () => {
   it.each(Object.entries(slopes.gumbel_rao))('Gumbel-Rao %s', (key, expected) => {
     const [m, temperature, gate] = key.split('|').map(Number);
     expect(Math.abs(slopeOf('gumbel-rao', m!, gate!, temperature!) - expected)).toBeLessThan(2e-6);

@@ -2,6 +2,7 @@ import { around, blend, OptionsError, SelectionError, type Hook, type Host } fro
 import * as tf from '@tensorflow/tfjs';
 import { branchesOf } from './branches.ts';
 import { gatedWeights, tuned } from './copies.ts';
+import { gateMeasures } from './measures.ts';
 import { mixed } from './mixing.ts';
 import type { Settings } from './settings.ts';
 import { strategyOf } from './strategies.ts';
@@ -13,6 +14,14 @@ import { gateCount, type Unit } from './units.ts';
  */
 export function fixed(host: Host, units: readonly Unit[], settings: Settings): Hook[] {
   const gates = fixedGates(units, settings);
+  const numbers = () => {
+    const all = tf.tensor1d([...gates]);
+    return { gates: all, probabilities: all };
+  };
+  return [...fixedHooks(host, units, settings, gates), ...gateMeasures(units, numbers)];
+}
+
+function fixedHooks(host: Host, units: readonly Unit[], settings: Settings, gates: readonly number[]): Hook[] {
   const own = (unit: Unit) => gates.slice(unit.first, unit.first + unit.width);
   const open = units.filter((u) => own(u).every((g) => g === 1));
   const partly = units.filter((u) => !open.includes(u) && own(u).some((g) => g === 1));

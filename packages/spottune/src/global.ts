@@ -3,8 +3,9 @@ import { primal, type Hook, type Host, type ModelWeight, type ParameterPoint, ty
 import { addPenalties, multipliers } from './budget-hook.ts';
 import { independentGates } from './choice.ts';
 import { gatedWeights, tuned } from './copies.ts';
-import { commonNoise } from './decide.ts';
+import { commonNoise, drawPath, votesOf } from './decide.ts';
 import { hardGate, marginOf, type Draw } from './estimators.ts';
+import { gateMeasures } from './measures.ts';
 import { mixed } from './mixing.ts';
 import { globalPolicy } from './policy.ts';
 import type { Settings } from './settings.ts';
@@ -38,16 +39,24 @@ export function global(host: Host, units: readonly Unit[], settings: Settings): 
     }
     return gateOf(unit, step);
   };
-  return gatedWeights(host, units, settings).map((w) => {
+  const numbers = (step: Step) => {
+    const { gate, margin } = draw(step);
+    return { gates: gate, probabilities: tf.sigmoid(margin) };
+  };
+  const hooks = gatedWeights(host, units, settings).map((w) => {
     const unit = gated.get(w);
     return unit ? mixed(host, w, unit, w === first ? withBudget : gateOf) : tuned(host, w);
   });
+  return [...hooks, ...gateMeasures(units, numbers)];
 }
 
 /** Log-odds, noise and gates of one step: [D]. */
 function drawn(step: Step, logits: ParameterPoint, gates: number, { evaluation, temperature }: Settings): Draw {
   const margin = marginOf(tf.reshape(primal(step.read(logits)), [gates, 2]));
-  const noise = step.training || evaluation === 'sample' ? marginOf(tf.reshape(commonNoise(step, `${logits.instance}/gates`, 2 * gates), [gates, 2])) : tf.zeros([gates]);
-  const gate = tf.cast(tf.greater(tf.add(margin, noise), 0), 'float32');
+  const drawn = (k: number) => marginOf(tf.reshape(commonNoise(step, drawPath(logits.instance, k), 2 * gates), [gates, 2]));
+  const noise = step.training || evaluation !== 'argmax' ? drawn(0) : tf.zeros([gates]);
+  const opened = (by: tf.Tensor) => tf.cast(tf.greater(tf.add(margin, by), 0), 'float32');
+  const votes = step.training ? 1 : votesOf({ evaluation });
+  const gate = votes === 1 ? opened(noise) : tf.cast(tf.greater(tf.addN([opened(noise), ...Array.from({ length: votes - 1 }, (_, k) => opened(drawn(k + 1)))]), votes / 2), 'float32');
   return { margin, noise, gate, temperature: temperatureAt(temperature, step.shared.step) };
 }

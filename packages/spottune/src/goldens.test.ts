@@ -1,14 +1,11 @@
 import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import { adapt, add, begin, definePlugin, scale, Scope, sequence, streamOf, type Model, type TensorSource } from '@espalier/core';
+import { adapt, add, scale, Scope, sequence, streamOf, type Model, type TensorSource } from '@espalier/core';
 import { crossBlock, toBeAllClose, toLeakNothing, transformerBlock, useCpu, type BlockSizes } from '@espalier/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { routes } from './adaptive.ts';
-import { gatedWeights, tuned } from './copies.ts';
-import type { Decided } from './routing.ts';
-import { options, settingsOf } from './settings.ts';
-import { gateCount, unitsOf } from './units.ts';
+import { givenGates } from '../fixtures/given-gates.ts';
+import type { options } from './settings.ts';
 
 const numbers = z.array(z.number());
 const arrays = z.record(z.string(), numbers);
@@ -108,24 +105,9 @@ interface Run {
 /** One training step (without dropout) under given gates, in an executor. */
 async function run(kind: 'one' | 'two', given: z.input<typeof options>, policy: readonly number[], grouped: boolean): Promise<Run> {
   const { model, dispose: disposeModel } = goldenModel(kind);
-  const settings = settingsOf(options.parse(given));
   const source = kind === 'one' ? one : two;
   const dys: number[][] = [];
-  const plugin = definePlugin({
-    name: 'given', version: '0.1.0', hookApi: '1.0', options: z.strictObject({}),
-    attach: (host) => {
-      const units = unitsOf(host.model.scope.points, settings);
-      const count = gateCount(units);
-      const decided: Decided = { gates: host.slot('gates'), chosen: host.slot('chosen'), sorted: host.slot('sorted') };
-      const decide = begin((step) => {
-        if (grouped) step.set(decided.chosen, Uint8Array.from(policy));
-        const value = tf.tidy(() => tf.concat([tf.tensor2d([...policy], [4, count]), tf.zeros([4, count])], 1));
-        step.decide(decided.gates, { value, backward: (dy) => (dys.push(Array.from(tf.slice(dy, [0, 0], [-1, count]).dataSync())), {}) });
-      });
-      return [decide, ...gatedWeights(host, units, settings).map((w) => tuned(host, w)), ...routes(host, units, settings, decided, settings.counterfactual)];
-    },
-  });
-  const adapted = adapt(model, [plugin()]);
+  const adapted = adapt(model, [givenGates(given, policy, { grouped, onGradient: (dy) => dys.push(dy) })]);
   for (const { path, variable } of adapted.parameters.values()) {
     const name = path.slice('given/'.length);
     const replaced = /^replace\.joint\.(\d)\.(kernel|bias)$/.exec(name);

@@ -52,7 +52,7 @@ const stirred = (adapted: Adapted<TinyInputs>, keep: (path: string) => boolean =
 };
 const notPolicy = (path: string) => !path.includes('/policy.');
 
-describe('all gates closed', () => {
+describe('1. all gates closed', () => {
   it.each([...KINDS, 'spottune_prefix' as const])('%s is the pretrained model bit for bit and reads no tuned tensor', async (strategy) => {
     for (const [name, model] of each()) {
       const base = await outputOf(put(model, []));
@@ -84,7 +84,7 @@ const share = (from: Adapted<TinyInputs>, to: Adapted<TinyInputs>) => {
   return to;
 };
 
-describe('all gates open', () => {
+describe('2. all gates open', () => {
   it.each([...KINDS, 'spottune_prefix' as const])('%s is ordinary fine-tuning bit for bit, gradients and dropout included', async (strategy) => {
     for (const [name, model] of each()) {
       const standard = stirred(put(model, [spottune({ strategy: 'standard' })]));
@@ -105,7 +105,7 @@ describe('all gates open', () => {
   });
 });
 
-describe('before training', () => {
+describe('3. before training', () => {
   it.each(KINDS)('the output of %s does not depend on the policy', async (strategy) => {
     for (const [name, model] of each()) {
       const adapted = stirred(put(model, [spottune({ strategy, policy: undecided })]), (path) => !notPolicy(path));
@@ -122,7 +122,7 @@ describe('before training', () => {
   });
 });
 
-describe('skipping and replacing', () => {
+describe('4. skipping and replacing', () => {
   it('a block skipped is a block removed', async () => {
     const model = models[0]!;
     for (const [gates, range] of [[[0, 0], [0, 0]], [[1, 0], [0, 1]], [[0, 1], [1, 2]], [[1, 1], [0, 2]]] as const) {
@@ -138,7 +138,7 @@ describe('skipping and replacing', () => {
       const open = share(standard, put(model, [spottune({ strategy: 'blockdrop', policy: sure(OPEN) })]));
       toBeBitEqual(await outputOf(open), await outputOf(standard), name);
       const rows = await put(model, [spottune({ strategy: 'blockdrop', policy: sure(CLOSED) })]).account(inputs);
-      expect(rows.filter((r) => /^(joint|text|vision|cross)\.\d/.test(r.place))).toEqual([]);
+      expect(totalMacs(rows, (r) => /^(joint|text|vision|cross)\.\d/.test(r.place))).toBe(0);
     }
   });
 
@@ -155,12 +155,12 @@ describe('skipping and replacing', () => {
   });
 });
 
-describe('executors', () => {
+describe('5. executors', () => {
   it.each([...KINDS, 'blockdrop', 'blockreplace', 'spottune_prefix'])('%s grouped is dense, for any batch', async (strategy) => {
     for (const [name, model] of each()) {
       const dense = stirred(put(model, [spottune({ strategy, policy: undecided, executor: 'dense' })]));
       const grouped = share(dense, put(model, [spottune({ strategy, policy: undecided })]));
-      for (const rows of [[0], [3, 1], [0, 1, 2, 3, 4, 5, 6], [6, 2, 4, 0, 5, 1, 3], [2, 2, 2]]) {
+      for (const rows of [[0], [3, 1], [0, 1, 2, 3, 4, 5, 6], [6, 2, 4, 0, 5, 1, 3], [2, 2, 2], Array.from({ length: 16 }, (_, i) => (3 * i) % 7)]) {
         const some = takeInputs(inputs, rows);
         const samples = rows.map((r, i) => `${r}/${i}`);
         toBeAllClose(await outputOf(grouped, some, { samples }), await outputOf(dense, some, { samples }), { relative: 0, absolute: 0 }, `${name} ${rows.join()}`);

@@ -113,7 +113,7 @@ describe('gradients of policies', () => {
   });
 });
 
-describe('what is trained', () => {
+describe('16, 17. what is trained', () => {
   it('is what is gated, and all outside of blocks and head if told: those have no frozen twin', async () => {
     const [frozen, free] = [routed({}), routed({ freezeEmbeddings: false, policy: { kind: 'trunk', prior: 1e-6 } })];
     const outside = (adapted: Adapted<TinyInputs>) => [...adapted.parameters.keys()].filter((p) => !/spottune\/(joint\.\d|policy)\b/.test(p));

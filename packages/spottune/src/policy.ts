@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Host, ParameterPoint, Step } from '@espalier/core';
+import type { GroupDefaults, Host, ParameterPoint, Step } from '@espalier/core';
 
 /** The numbers that gates are drawn from, for every sample. */
 export interface Policy {
@@ -11,6 +11,13 @@ export interface Policy {
 
 /** Variables of policies are moved by an optimiser of their own. */
 export const GROUP = 'policy';
+
+/** How they are moved by default. In the released code the schedule was attached to the wrong optimiser, so the rate is constant. */
+export const OPTIMISERS = {
+  described: { clip: 1 },
+  'reference-vlbert': { optimiser: 'vl-bert-adamw', weightDecay: 1e-4, schedule: 'constant', warmup: 0, clip: 'none' },
+  'reference-lxmert': { optimiser: 'sgd', rate: 1e-4, weightDecay: 0, schedule: 'constant', warmup: 0, clip: 'none' },
+} as const satisfies Readonly<Record<string, GroupDefaults>>;
 
 /** The log-odds of a probability. */
 export const logOdds = (p: number): number => Math.log(p / (1 - p));

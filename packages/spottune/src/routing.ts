@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { around, blend, divide, Dual, listed, takeRows, through, type Branch, type Hook, type Slot, type Step, type Streams } from '@espalier/core';
 import type { Branches, BranchesOf } from './branches.ts';
 import { connect } from './counterfactual.ts';
+import { waysOf } from './expectation.ts';
 import { evaluates, partitionOf, type Sorted } from './sorted.ts';
 import type { Unit } from './units.ts';
 
@@ -25,8 +26,14 @@ export const routeUnit = (unit: Unit, branches: BranchesOf, routing: Routing): H
     // Streams that the stage neither reads nor writes go past it: they need no rows taken.
     const names = new Set([...unit.stage.reads, ...unit.stage.writes]);
     const inside = Object.fromEntries(Object.entries(streams).filter(([name]) => names.has(name)));
-    return { ...streams, ...routed(unit, branches(run, step), routing, inside, step) };
+    const both = branches(run, step);
+    const ways = () => waysOf(unit, probabilitiesOf(unit, routing, step), inside, both);
+    return { ...streams, ...step.expect(ways, () => routed(unit, both, routing, inside, step)) };
   });
+
+/** How probable it was that a unit's gates are open, row by row: [R W]. */
+const probabilitiesOf = ({ first, width }: Unit, { decided, count }: Routing, step: Step): Float32Array =>
+  tf.tidy(() => tf.slice(step.get(decided.gates), [0, count + first], [-1, width]).dataSync<'float32'>());
 
 function routed(unit: Unit, { on, off }: Branches, routing: Routing, streams: Streams, step: Step): Streams {
   const { decided, count, counterfactual } = routing;

@@ -36,8 +36,13 @@ const shape = z.strictObject({
   /** How a gate's logits get their gradient. The forward sample is the same. */
   estimator: z.enum(ESTIMATORS).default('st-gumbel'),
   temperature: TemperatureSchema.default(5),
-  /** In prediction: the more likely branch, or a draw keyed as in training. */
-  evaluation: z.enum(['argmax', 'sample']).optional(),
+  /** In prediction: the more likely branch, a draw keyed as in training, or what more than half of so many draws choose. */
+  evaluation: z.union([z.enum(['argmax', 'sample']), z.strictObject({ majority: z.int().positive() })]).optional(),
+  /**
+   * How the policy is moved, unless the training says otherwise. described: as all else, clipped by itself at norm 1. The
+   * released codes: at a constant rate and never clipped, by VL-BERT's AdamW or by plain SGD at 1e-4.
+   */
+  policyOptimiser: z.enum(['described', 'reference-vlbert', 'reference-lxmert']).optional(),
   budget: z.union([BudgetSchema, z.array(BudgetSchema).min(1).readonly()]).optional(),
   /** grouped: each sample runs only its branch. dense: both, mixed. auto: grouped where the backend does not record training steps. */
   executor: z.enum(['auto', 'grouped', 'dense']).default('auto'),

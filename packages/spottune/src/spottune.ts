@@ -3,7 +3,8 @@ import { adaptive } from './adaptive.ts';
 import { tunedSurroundings } from './copies.ts';
 import { fixed } from './fixed.ts';
 import { global } from './global.ts';
-import { mixesWeights, options, settingsOf } from './settings.ts';
+import { GROUP, OPTIMISERS } from './policy.ts';
+import { learns, mixesWeights, options, settingsOf } from './settings.ts';
 import { unitsOf } from './units.ts';
 
 /**
@@ -20,6 +21,9 @@ export const spottune = definePlugin({
   attach(host, given) {
     const settings = settingsOf(given);
     const units = unitsOf(host.model.scope.points, settings);
+    const reference = host.streams.length === 1 ? 'reference-vlbert' : 'reference-lxmert';
+    const optimiser = settings.policyOptimiser ?? (settings.fidelity === 'reference' ? reference : 'described');
+    if (learns(settings.policy.kind)) host.group(GROUP, OPTIMISERS[optimiser]);
     const kind = settings.policy.kind === 'global' && mixesWeights(given) ? 'weights' : settings.policy.kind;
     const hooks = kind === 'fixed' ? fixed(host, units, settings) : kind === 'weights' ? global(host, units, settings) : adaptive(host, units, settings);
     return settings.freezeEmbeddings ? hooks : [...hooks, ...tunedSurroundings(host)];

@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { EspalierError, finish, type Adapted, type Slot, type StepOptions } from '@espalier/core';
-import { GATES } from './adaptive.ts';
-import { fixedGates } from './fixed.ts';
-import { mixesWeights, options, settingsOf } from './settings.ts';
+import { EspalierError, finish, type Adapted, type StepOptions } from '@espalier/core';
+import { options, settingsOf } from './settings.ts';
 import { gateCount, unitMacs, unitsOf, type Tokens, type Unit } from './units.ts';
 
 /** What one gate switches. */
@@ -26,9 +24,7 @@ export interface Decisions {
 function routerOf<I>({ plugins, model }: Adapted<I>, instance: string) {
   const plugin = plugins.find((p) => p.instance === instance);
   if (plugin?.name !== 'spottune') throw new EspalierError(`no spottune instance '${instance}' here. There are ${plugins.filter((p) => p.name === 'spottune').map((p) => p.instance).join(', ') || 'none'}.`);
-  const given = options.parse(plugin.options);
-  const settings = settingsOf(given);
-  return { given, settings, units: unitsOf(model.scope.points, settings, instance) };
+  return { units: unitsOf(model.scope.points, settingsOf(options.parse(plugin.options)), instance) };
 }
 
 /** What every gate of an instance switches, in their order. */
@@ -39,27 +35,17 @@ const described = ({ stage: { path, role, stream, block }, first, width }: Unit)
 
 /** What an instance decides for a batch, without running the model behind it. */
 export async function decisionsOf<I>(adapted: Adapted<I>, inputs: I, step: StepOptions = {}, instance = 'spottune'): Promise<Decisions> {
-  const { given, settings, units } = routerOf(adapted, instance);
-  const count = gateCount(units);
-  const samples = step.samples ?? Array.from({ length: adapted.model.batch(inputs) }, (_, i) => String(i));
-  const same = (gate: readonly number[], probability: readonly number[]): Decisions => ({
-    samples, gates: Uint8Array.from(samples.flatMap(() => gate)), probabilities: Float32Array.from(samples.flatMap(() => probability)),
-  });
-  if (settings.policy.kind === 'fixed') {
-    const gates = fixedGates(units, settings);
-    return same(gates, gates);
-  }
-  if (settings.policy.kind === 'global' && mixesWeights(given)) {
-    const logits = await adapted.parameters.get(`${instance}/policy.logits`)!.variable.data<'float32'>();
-    const margins = Array.from({ length: count }, (_, g) => logits[2 * g + 1]! - logits[2 * g]!);
-    return same(margins.map((m) => (m > 0 ? 1 : 0)), margins.map((m) => 1 / (1 + Math.exp(-m))));
-  }
+  routerOf(adapted, instance);
   const begun = await adapted.start(inputs, step);
+  const read = async (name: string) => {
+    const { hook } = adapted.plan.measures.find((m) => m.instance === instance && m.hook.name === name)!; // every instance has both
+    const numbers = tf.tidy(() => hook.read(begun).clone()); // [B, D]
+    const values = (await numbers.data<'float32'>()).slice();
+    numbers.dispose();
+    return values;
+  };
   try {
-    const slot = [...begun.shared.slots.keys()].find((s): s is Slot<tf.Tensor> => s.name === `${instance}/${GATES}`);
-    const found = await begun.get(slot!).data<'float32'>(); // [B, 2 D]
-    const half = (from: number) => Float32Array.from(samples.flatMap((_, b) => [...found.subarray((2 * b + from) * count, (2 * b + from + 1) * count)]));
-    return { samples, gates: Uint8Array.from(half(0)), probabilities: half(1) };
+    return { samples: begun.samples, gates: Uint8Array.from(await read('open')), probabilities: await read('probability') };
   } finally {
     finish(begun);
   }

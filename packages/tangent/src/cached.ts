@@ -18,7 +18,7 @@ export interface CachedLearner<I, T> extends Learner<I, T> {
  * @throws EspalierError where the frozen model's values differ from step to step.
  */
 export function cachedLearner<I, T>(adapted: Adapted<I>, { loss, score, bytes = 2 ** 30 }: CachedLearnerOptions<T>): CachedLearner<I, T> {
-  const moving = adapted.plugins.find((p) => p.trainable && !p.linearises && [...adapted.parameters.values()].some((v) => v.instance === p.instance));
+  const moving = adapted.plugins.find((p) => !p.linearises && adapted.trainable.some((v) => v.instance === p.instance));
   if (adapted.plan.dropout) throw new EspalierError('a cache of the frozen model: its values differ from step to step where it drops. Leave out the option dropout of tangent.');
   if (moving) throw new EspalierError(`a cache of the frozen model: '${moving.instance}' moves it. Freeze that plugin.`);
   if (adapted.plan.begins.length) throw new EspalierError(`a cache of the frozen model: '${adapted.plan.begins[0]!.instance}' decides anew in every step`);

@@ -83,7 +83,7 @@ export function privateLearner<I, T>(adapted: Adapted<I>, plan: PrivacyPlan, { l
   const points = tangentsOf(adapted, instance);
   const plugin = adapted.plugins.find((p) => p.instance === instance)!;
   const { lambda, regulariser, dropout } = tangentOptions.parse(plugin.options);
-  const moving = adapted.plugins.filter((p) => p.trainable && p.instance !== instance && [...adapted.parameters.values()].some((v) => v.instance === p.instance));
+  const moving = adapted.plugins.filter((p) => p.instance !== instance && adapted.trainable.some((v) => v.instance === p.instance));
   if (!plugin.linearises || moving.length) throw new EspalierError(`private training of '${instance}': what stands beside it must be frozen${moving.length ? `, and ${moving.map((p) => `'${p.instance}'`).join(', ')} is not` : ''}`);
   if (dropout) throw new EspalierError(`private training of '${instance}' drops nothing: leave out its option dropout`);
   const gradients = perSampleOf(adapted, instance);

@@ -1,4 +1,4 @@
-import { CheckpointError, EspalierError, type CommandFiles, type CommandHost, type CommandModel } from '@espalier/core';
+import { CheckpointError, EspalierError, type Application, type DirectoryFiles, type Workplace } from '@espalier/core';
 import { z } from 'zod';
 import { componentOf, readComponent, setTangents, ShardRecord, writeComponent, type Component } from './component.ts';
 import { compose, type Composition } from './composition.ts';
@@ -20,7 +20,7 @@ const Saved = z.strictObject({
 const fileOf = (id: string): string => `components/${id}.safetensors`;
 
 /** Writes the components first and what makes them a composition last. @throws EspalierError for an id that is no file name. */
-export async function saveComposition(files: CommandFiles, { parts, identity, affine }: Composition, instance: string): Promise<void> {
+export async function saveComposition(files: DirectoryFiles, { parts, identity, affine }: Composition, instance: string): Promise<void> {
   for (const { component } of parts) {
     if (!/^[\w.#-]+$/.test(component.id)) throw new EspalierError(`'${component.id}' cannot be a component's name: use letters, digits, '.', '_', '#' and '-'`);
     await files.write(fileOf(component.id), writeComponent(component));
@@ -35,7 +35,7 @@ export async function saveComposition(files: CommandFiles, { parts, identity, af
 }
 
 /** The composition in a model directory; undefined where there is none. @throws CheckpointError naming the file that is not as it was written. */
-export async function readComposition(files: CommandFiles, directory: string): Promise<{ composition: Composition; instance: string } | undefined> {
+export async function readComposition(files: DirectoryFiles, directory: string): Promise<{ composition: Composition; instance: string } | undefined> {
   const bytes = await files.read(FILE);
   if (!bytes) return undefined;
   let json: unknown;
@@ -60,11 +60,11 @@ export async function readComposition(files: CommandFiles, directory: string): P
 }
 
 /** Removes a component's file. */
-export const removeFile = (files: CommandFiles, id: string): Promise<void> => files.remove(fileOf(id));
+export const removeFile = (files: DirectoryFiles, id: string): Promise<void> => files.remove(fileOf(id));
 
 /** The components of a model directory: those of a composition, or the trained tangents as one, named after the directory. */
-export async function componentsIn(directory: string, opened: CommandModel, host: CommandHost): Promise<{ components: readonly Component[]; instance: string }> {
-  const held = await readComposition(host.files(directory), directory);
+export async function componentsIn(directory: string, opened: Workplace, application: Application): Promise<{ components: readonly Component[]; instance: string }> {
+  const held = await readComposition(application.files(directory), directory);
   if (held) {
     await requireOwn(directory, opened, held.composition, held.instance);
     return { components: held.composition.parts.map((p) => p.component), instance: held.instance };
@@ -73,7 +73,7 @@ export async function componentsIn(directory: string, opened: CommandModel, host
   const [instance, ...more] = instances;
   if (instance === undefined) throw new EspalierError(`${directory} has no tangent: it was trained with ${opened.adapted.plugins.map((p) => p.instance).join(', ') || 'no plugin'}. Train with --plugin tangent.`);
   if (more.length) throw new EspalierError(`${directory} has several tangents (${instances.join(', ')}): a component is one`);
-  const task = Task.parse(opened.manifest.task);
+  const task = Task.parse(opened.task);
   const id = directory.replace(/[\\/]+$/, '').split(/[\\/]/).at(-1)!;
   return { components: [await componentOf(opened.adapted, { id, instance, answers: opened.answers, shard: task.shard, privacy: task.privacy })], instance };
 }
@@ -81,14 +81,15 @@ export async function componentsIn(directory: string, opened: CommandModel, host
 const Task = z.looseObject({ shard: ShardRecord.optional(), privacy: PrivacyRecord.optional() });
 
 /** @throws CheckpointError when a composition is not of the model beside it. */
-async function requireOwn(directory: string, opened: CommandModel, composition: Composition, instance: string): Promise<void> {
+async function requireOwn(directory: string, opened: Workplace, composition: Composition, instance: string): Promise<void> {
   const found = differences(composition.identity, await identityOf(opened.adapted, instance, opened.answers));
   if (found.length) throw new CheckpointError(`${directory}: its composition and its model have ${found.join('; and ')}`);
 }
 
 /** Puts a composition on a model and writes both. */
-export async function writeModel(opened: CommandModel, composition: Composition, instance: string, target: string, host: CommandHost): Promise<void> {
+export async function writeModel(opened: Workplace, composition: Composition, instance: string, target: string, application: Application): Promise<void> {
   setTangents(opened.adapted, composition.tensors, instance);
-  await opened.save(target);
-  await saveComposition(host.files(target), composition, instance);
+  const { shard: _, privacy: __, ...task } = Task.parse(opened.task); // of one training, which a composition is more or less than
+  await opened.save(target, { task });
+  await saveComposition(application.files(target), composition, instance);
 }

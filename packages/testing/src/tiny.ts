@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { add, concat, gelu, random, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Model, type Step, type Stream, type Streams, type TensorSource, type Value } from '@espalier/core';
+import { add, concat, gelu, random, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Model, type Step, type Stream, type Streams, type TensorSource, type TokenMasks, type Value } from '@espalier/core';
 import { TINY_SIZES, type TinyInputs } from './inputs.ts';
 import { crossBlock, transformerBlock, type BlockSizes } from './tiny-blocks.ts';
 
@@ -49,7 +49,16 @@ export const tinyOneStream = (options: TinyOptions = {}): TinyModel =>
     const blocks = [0, 1].map((i) => transformerBlock(scope.child(String(i), { block: i }), 'joint', sizes));
     const encoder = root.stage('encoder', sequence(...blocks), { streams: ['joint'] });
     const head = answerHead(root, 'joint', sizes.width, answers);
-    return { encode: (inputs, step) => encoder(embed(inputs, step), step), answer: (streams, step) => head(streamOf(streams, 'joint'), step) };
+    return {
+      encode: (inputs, step) => encoder(embed(inputs, step), step),
+      answer: (streams, step) => head(streamOf(streams, 'joint'), step),
+      tokens: ({ textMask, visionMask }) => {
+        const { question, answer } = wordTokens(textMask);
+        const behind = tf.zeros([textMask.shape[0], visionMask.shape[1] + 1]);
+        const end = tf.zeros([textMask.shape[0], 1]);
+        return { joint: { question: tf.concat([question!, behind], 1), answer: tf.concat([answer!, behind], 1), region: tf.concat([tf.zerosLike(textMask), visionMask, end], 1) } };
+      },
+    };
   });
 
 /** LXMERT in small: a text block and a vision block, each over its own stream, then two cross blocks. */
@@ -94,6 +103,7 @@ export const tinyTwoStream = (options: TinyOptions = {}): TinyModel =>
     return {
       encode: (inputs, step) => encoder({ ...embedText(inputs, step), ...embedVision(inputs, step) }, step),
       answer: (streams, step) => head(streamOf(streams, 'text'), step),
+      tokens: ({ textMask, visionMask }) => ({ text: wordTokens(textMask), vision: { region: visionMask } }),
     };
   });
 
@@ -117,6 +127,14 @@ function answerHead(root: Scope, stream: string, width: number, answers: number)
 interface Halves {
   readonly encode: (inputs: TinyInputs, step: Step) => Streams;
   readonly answer: (streams: Streams, step: Step) => Value;
+  readonly tokens: (inputs: TinyInputs) => Readonly<Record<string, TokenMasks>>;
+}
+
+/** The answer is read at the first word; all others are the question. */
+function wordTokens(mask: tf.Tensor2D): TokenMasks {
+  const [batch, tokens] = mask.shape;
+  const first = tf.concat([tf.ones([batch, 1]), tf.zeros([batch, tokens - 1])], 1);
+  return { question: tf.mul(mask, tf.sub(1, first)), answer: first };
 }
 
 function build(
@@ -131,9 +149,9 @@ function build(
     tensors.set(path, t);
     return t;
   });
-  const { encode, answer } = make(scope, { ...SIZES, dropout }, answers);
+  const { encode, answer, tokens } = make(scope, { ...SIZES, dropout }, answers);
   return {
-    name, scope, encode, tensors,
+    name, scope, encode, tokens, tensors,
     forward: (inputs, step) => answer(encode(inputs, step), step),
     batch: ({ ids }) => ids.shape[0],
     build: (outputs, own) => build(name, { dropout, answers: outputs, tensors: own }, make),

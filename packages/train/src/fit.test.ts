@@ -96,6 +96,31 @@ it('clips by the global norm over all groups', async () => {
   });
 });
 
+it.each([0.02, Infinity])('a group with clip %d of its own is clipped apart', async (own) => {
+  const move = async (policy: object, clip: number) => {
+    const found: Record<string, number> = {};
+    await using({}, async (t) => {
+      const before = await t.variables();
+      const run = fit(t.adapted, t.task, { maxSteps: 1, clip, optimisers: { default: { method: sgd(), rate: 1 }, policy: { method: sgd(), rate: 1, ...policy } } });
+      const events = firstValueFrom(run.events.pipe(toArray()));
+      await run.done;
+      const after = await t.variables();
+      for (const { path, group } of t.adapted.trainable)
+        found[group] = (found[group] ?? 0) + before.get(path)!.reduce((s, v, i) => s + (after.get(path)![i]! - v) ** 2, 0);
+      found['reported'] = ofType(await events, 'step')[0]!.gradientNorm ** 2;
+    });
+    return { default: Math.sqrt(found['default']!), policy: Math.sqrt(found['policy']!), reported: Math.sqrt(found['reported']!) };
+  };
+  const free = await move({}, Infinity);
+  const apart = await move({ clip: own }, 0.01);
+  expect(free.policy).toBeGreaterThan(0.02);
+  expect(apart.policy).toBeCloseTo(Math.min(own, free.policy), 5);
+  expect(apart.default).toBeCloseTo(0.01, 5);
+  expect(apart.reported).toBeCloseTo(free.reported, 5); // of everything, before clipping
+  const together = await move({}, 0.01);
+  expect(Math.hypot(together.default, together.policy)).toBeCloseTo(0.01, 5);
+});
+
 it.each([[4, 3], [5, 3], [1, 12], [5, 2]])('batches of %i, %i accumulated, equal the big batch', async (batchSize, accumulate) => {
   const epochs = 3;
   const size = batchSize * accumulate;

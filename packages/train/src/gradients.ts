@@ -8,6 +8,8 @@ export interface Report {
   readonly losses: Readonly<Record<string, number>>;
   readonly score: number | undefined;
   readonly norm: number; // of the mean gradient, over all variables
+  readonly rest: number; // the same without the sets
+  readonly norms: readonly number[]; // the same over each set of variables that was asked for
 }
 
 /** The gradients of one step, gathered over one or more batches. They are sums: multiply by `scale` for the mean over samples. */
@@ -16,8 +18,8 @@ export interface Gathering {
   readonly scale: number;
   /** Takes a batch's part over, weighted. */
   add(lesson: Lesson, weight: number): void;
-  /** One read for loss, score and norm together. */
-  report(): Promise<Report>;
+  /** One read for loss, score and norms together; `sets` are of variables that have no other in common. */
+  report(sets?: readonly ReadonlySet<string>[]): Promise<Report>;
   dispose(): void;
 }
 
@@ -40,16 +42,19 @@ export function gathering(): Gathering {
       names = lesson.names;
       scalars = denseGradient(weighted(scalars, lesson.scalars, weight));
     },
-    report: async () => {
-      // The norm of a sum is not the sum of norms: only one batch alone can bring its own.
-      const own = lessons === 1 && total === 1 ? names.indexOf('squaredNorm') : -1;
-      const all = own >= 0 ? scalars!.clone() : tf.tidy(() => tf.concat([scalars!, tf.reshape(squaredNorm(gradients.values()), [1])]));
+    report: async (sets = []) => {
+      // The norm of a sum is not the sum of norms: only one batch alone can bring its own, and only of everything.
+      const own = lessons === 1 && total === 1 && !sets.length ? names.indexOf('squaredNorm') : -1;
+      const inside = (keep: (path: string) => boolean) => tf.reshape(squaredNorm([...gradients].flatMap(([path, g]) => (keep(path) ? [g] : []))), [1]);
+      const all = own >= 0 ? scalars!.clone() : tf.tidy(() => tf.concat([scalars!, inside((path) => !sets.some((set) => set.has(path))), ...sets.map((set) => inside((path) => set.has(path)))]));
       const values = await all.data<'float32'>();
       all.dispose();
       const mean = new Map(names.map((name, i) => [name, values[i]! / total]));
       const losses = names.filter((n) => n.startsWith('losses.')).map((n) => [n.slice('losses.'.length), mean.get(n)!] as const);
-      const norm = Math.sqrt(values[own >= 0 ? own : names.length]!) / total;
-      return { loss: mean.get('loss')!, losses: Object.fromEntries(losses), score: mean.get('score'), norm };
+      const squares = own >= 0 ? [values[own]!] : [...values.subarray(names.length)];
+      const norm = (squared: number) => Math.sqrt(squared) / total;
+      const norms = squares.slice(1).map(norm);
+      return { loss: mean.get('loss')!, losses: Object.fromEntries(losses), score: mean.get('score'), norm: norm(squares.reduce((a, b) => a + b, 0)), rest: norm(squares[0]!), norms };
     },
     dispose: () => tf.dispose([...[...gradients.values()].flatMap(gradientTensors), ...(scalars ? [scalars] : [])]),
   };

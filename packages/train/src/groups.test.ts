@@ -22,7 +22,7 @@ it('gives each group its own method, rate and schedule', () => {
   });
   const bias = points().find((p) => p.group === 'policy')!;
   const gradients = new Map([[bias.path, tf.tensor1d([1, 2, 4])]]);
-  expect(groups.update(gradients, 3, 4, 0.5)).toEqual({ default: 1e-3 * 0.5, policy: 0.5 });
+  expect(groups.update(gradients, 3, 4, () => 0.5)).toEqual({ default: 1e-3 * 0.5, policy: 0.5 });
   expect([...bias.variable.dataSync()]).toEqual([-0.25, -0.5, -1]);
   groups.dispose();
 });
@@ -40,14 +40,14 @@ it('saves and loads all groups under their names', async () => {
 it('tells what determines the numbers as plain data', () => {
   const groups = optimiserGroups(points(), {
     default: { method: adamW({ exempt: ({ path }) => path.endsWith('0.ffn.down.gain') }), rate: 1e-3 },
-    policy: { method: sgd(), rate: 0.5, schedule: schedule({ warmup: { steps: 3 } }) },
+    policy: { method: sgd(), rate: 0.5, schedule: schedule({ warmup: { steps: 3 } }), clip: Infinity },
   });
   expect(groups.settings).toMatchObject({
     default: {
       method: 'adamW', rate: 1e-3,
       chain: [{ name: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, { name: 'decay', weightDecay: 0.01, exempt: ['scaler/joint.0.ffn.down.gain'] }, { name: 'rate' }],
     },
-    policy: { method: 'sgd', schedule: { shape: 'constant', warmup: { steps: 3 }, floor: 0 } },
+    policy: { method: 'sgd', schedule: { shape: 'constant', warmup: { steps: 3 }, floor: 0 }, clip: 'Infinity' },
   });
   groups.dispose();
 });

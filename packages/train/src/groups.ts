@@ -10,20 +10,24 @@ export interface GroupOptions {
   readonly method: Method;
   readonly rate: number; // peak learning rate
   readonly schedule?: Schedule; // default constant
+  readonly clip?: number; // largest norm of this group's gradient; it then does not count in the global norm. Default: it counts there
 }
 
 const GroupSchema = z.strictObject({
   method: z.custom<Method>((x) => typeof x === 'object' && x !== null && 'chain' in x, 'expected a method such as adamW()'),
   rate: z.number().positive(),
   schedule: z.custom<Schedule>((x) => typeof x === 'object' && x !== null && 'factor' in x, "expected schedule({ shape: 'linear' })").optional(),
+  clip: z.number().positive().or(z.literal(Infinity)).optional(),
 });
 
 /** One optimiser per parameter group ('default', 'policy', ...), each with its own rate and schedule. */
 export interface Groups {
   /** What determines the numbers, as plain data. */
   readonly settings: Readonly<Record<string, unknown>>;
-  /** Moves the variables for update `step` of `total` and gives the rates it used, by group. */
-  update(gradients: ReadonlyMap<string, Gradient>, step: number, total: number, scale: number): Readonly<Record<string, number>>;
+  /** Which groups are clipped by themselves, and the variables in them. */
+  readonly apart: readonly { readonly name: string; readonly clip: number; readonly paths: ReadonlySet<string> }[];
+  /** Moves the variables for update `step` of `total`, gradients multiplied by a scale for each group, and gives the rates it used, by group. */
+  update(gradients: ReadonlyMap<string, Gradient>, step: number, total: number, scaleOf: (group: string) => number): Readonly<Record<string, number>>;
   save(): Promise<NamedArrays>;
   load(arrays: NamedArrays, file: string): void;
   dispose(): void;
@@ -61,14 +65,15 @@ export function optimiserGroups(points: readonly ParameterPoint[], options: Read
     settings: Object.fromEntries(
       chosen.map(({ name, members, own }, i) => {
         const chain = own.method.chain.map((t) => ({ name: t.name, ...t.settings(members) }));
-        return [name, { method: own.method.name, chain, rate: own.rate, schedule: groups[i]!.schedule.settings }];
+        return [name, { method: own.method.name, chain, rate: own.rate, schedule: groups[i]!.schedule.settings, ...(own.clip !== undefined && { clip: String(own.clip) }) }];
       }),
     ),
-    update: (gradients, step, total, scale) =>
+    apart: chosen.flatMap(({ name, members, own: { clip } }) => (clip === undefined ? [] : [{ name, clip, paths: new Set(members.map((p) => p.path)) }])),
+    update: (gradients, step, total, scaleOf) =>
       Object.fromEntries(
         groups.map((g) => {
           const rate = g.rate * g.schedule.factor(step, total);
-          g.optimiser.update(gradients, rate, scale);
+          g.optimiser.update(gradients, rate, scaleOf(g.name));
           return [g.name, rate];
         }),
       ),

@@ -1,4 +1,5 @@
-import { EspalierError, type Adapted } from '@espalier/core';
+import { EspalierError, tensorsIn, type Adapted } from '@espalier/core';
+import * as tf from '@tensorflow/tfjs';
 import { setImmediate } from 'node:timers/promises';
 import { considered, exhausted } from './best.ts';
 import type { TrainerState } from './checkpoint.ts';
@@ -43,6 +44,7 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
   const { steps, stepsPerEpoch, epochs } = lengthOf(task, settings);
   const { keeper, state: resumed, ignored } = await openKeeper(adapted, groups, settings, configurationOf(training));
   if (resumed) Object.assign(state, resumed);
+  else await adapted.prepare(() => someInputs(task));
   await metrics?.open(state.records);
   const began = clock() - 1000 * state.seconds;
   const learning = { loss: task.loss, score: task.score, recompute: settings.recompute, capture: settings.capture, cache: settings.cache };
@@ -160,6 +162,24 @@ export async function train<B, I, T>(training: Training<B, I, T>): Promise<Train
     samplesPerSecond: state.busy > 0 ? state.samples / state.busy : 0, checkpoint: keeper.last,
     captured: learner.captures, captureRefused: learner.refused, cached: learner.cached,
   };
+}
+
+/** Samples that first values are made from, at most. */
+const PREPARED = 1000;
+
+/** Inputs of the first epoch's first samples. */
+async function* someInputs<B, I, T>(task: Task<B, I, T>): AsyncGenerator<I> {
+  let seen = 0;
+  for await (const batch of task.batches(1, 0)) {
+    const inputs = task.inputs(batch);
+    try {
+      yield inputs;
+    } finally {
+      tf.dispose(tensorsIn(inputs));
+    }
+    seen += task.samples(batch).length;
+    if (seen >= PREPARED) return;
+  }
 }
 
 const bestOf = ({ step, epoch, value, metrics }: NonNullable<TrainerState['best']>) => ({ step, epoch, value, metrics });

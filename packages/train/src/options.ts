@@ -17,7 +17,7 @@ export interface FitOptions {
   readonly epochs?: number; // at least one of epochs and maxSteps; training ends with the first that is reached
   readonly maxSteps?: number; // updates
   readonly seed?: number; // of dropout and noise; default 0
-  readonly clip?: number; // largest global gradient norm; default 1; Infinity for none
+  readonly clip?: number; // largest norm of the gradient over all groups that have no clip of their own; default 1; Infinity for none
   readonly accumulate?: number; // batches per update; default 1. The last update of an epoch takes what is left
   readonly recompute?: boolean; // compute a block's activations again for its gradient instead of keeping them; default false
   readonly capture?: boolean; // record the step and replay it where the backend can (onnx) and the step allows it; default true. The numbers are the same

@@ -47,9 +47,11 @@ export function updateOf<B, I, T>(learner: Learner<I, T>, task: Task<B, I, T>, g
       }
     },
     apply: async (total, checkpoint) => {
-      const report = await gathered.report();
+      const report = await gathered.report(groups.apart.map((g) => g.paths));
       await requireFinite(report, gathered, step, checkpoint);
-      const learningRates = groups.update(gathered.gradients, step, total, clipFactor(report.norm, clip) * gathered.scale);
+      const apart = new Map(groups.apart.map((g, i) => [g.name, clipFactor(report.norms[i]!, g.clip)]));
+      const rest = clipFactor(report.rest, clip);
+      const learningRates = groups.update(gathered.gradients, step, total, (name) => (apart.get(name) ?? rest) * gathered.scale);
       return { ...report, learningRates };
     },
     dispose: () => gathered.dispose(),

@@ -33,7 +33,7 @@ const BLOCKS = /^(joint|text|vision|cross)\.\d/;
 
 const gates = <I>(model: VqaModel<I>, strategy: string, readout: 'all' | 'cls' = 'all') => gatesOf(adapt(model, [spottune({ strategy, readout, copies: false, policy: { kind: 'random' } })]));
 
-describe('gates', () => {
+describe('8. gates', () => {
   it.each([['SpotTune_Block', 12, 19], ['SpotTune_Res', 24, 53], ['SpotTune', 180, 425], ['BlockDrop', 12, 19]] as const)('%s: %i in VL-BERT and VisualBERT, %i in LXMERT', (strategy, single, two) => {
     expect(gates(vlBertBase().model, strategy)).toHaveLength(single);
     expect(gates(sized((tensors) => visualBert({}, tensors)).model, strategy)).toHaveLength(single);
@@ -73,7 +73,12 @@ describe('gates', () => {
   });
 });
 
-describe('parameters', () => {
+describe('24. parameters', () => {
+  it('of the models: 115,041,849 of VL-BERT, 213,930,297 of LXMERT, with 3,129 answers', () => {
+    expect(vlBertBase().count(/./)).toBe(115_041_849);
+    expect(lxmertBase().count(/./)).toBe(213_930_297);
+  });
+
   it('of the copies: 85,054,464 of VL-BERT, of which sub-blocks 56,706,048; 181,928,448 of LXMERT\'s encoder', () => {
     expect(vlBertBase().count(BLOCKS)).toBe(85_054_464);
     expect(vlBertBase().count(/^joint\.\d.*(attention|ffn\.(down|norm))/)).toBe(56_706_048);

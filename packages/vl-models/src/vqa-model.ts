@@ -1,4 +1,4 @@
-import type { Initializer, Model, Step, Streams, TensorSource, Value } from '@espalier/core';
+import type { Initializer, Model, Step, Streams, TensorSource, TokenMasks, Value } from '@espalier/core';
 import type { z } from 'zod';
 import type { CheckpointKeys, KeyOf } from './keys.ts';
 import type { NamedArrays } from './shared/arrays.ts';
@@ -20,6 +20,7 @@ export interface VqaModel<I> extends Model<I> {
   answer(streams: Streams, inputs: I, step: Step): Value;
   /** A padded batch as this model's tensors; the caller disposes them. */
   inputs(examples: VqaExamples): I;
+  tokens(inputs: I): Readonly<Record<string, TokenMasks>>;
   /** Where the words and the regions of such a batch stand in the streams. */
   places(examples: Pick<VqaExamples, 'questionLength' | 'regions'>): { readonly words: TokenPlaces; readonly regions: TokenPlaces };
   readonly keyOf: KeyOf;

@@ -11,6 +11,7 @@ import { inspect as inspection, type Inspection } from '../inspection.ts';
 import { openModel } from '../model-directory.ts';
 import { requireOneImage } from '../one-image.ts';
 import { compositionRoot, resolvePlugins, withHead } from '../plugins.ts';
+import { describeFlops } from '../report.ts';
 import { InspectSettings } from '../settings.ts';
 import { columns, megabytes, megaflops, whole } from '../table.ts';
 import { command } from './command.ts';
@@ -69,8 +70,6 @@ function withinTable(config: Readonly<Record<string, unknown>>): Record<string, 
 
 function describe({ backbone, points, plan, parameters: p, batch, flops }: Inspection): string {
   const rows = points.map((x) => [x.path, x.kind, x.role, x.shape, x.stream ?? '', x.block === undefined ? '' : String(x.block)]);
-  const share = (value: number) => `${((100 * value) / flops.total).toFixed(1)} %`;
-  const costs = (by: Readonly<Record<string, number>>) => Object.entries(by).map(([name, value]) => [name, megaflops(value), share(value)]);
   return [
     columns([['path', 'kind', 'role', 'shape', 'stream', 'block'], ...rows]),
     ...(plan ? [`Plan, in the order of effect:\n${plan}`] : []),
@@ -78,8 +77,7 @@ function describe({ backbone, points, plan, parameters: p, batch, flops }: Inspe
     ...(p.instances.length
       ? [columns([['instance', 'parameters', 'bytes', 'by group'], ...p.instances.map((i) => [i.instance, whole(i.parameters), megabytes(i.bytes), Object.entries(i.groups).map(([g, n]) => `${g} ${whole(n)}`).join(', ') + (i.trainable ? '' : ' (frozen)')])])]
       : []),
-    `${megaflops(flops.total)} per sample and forward pass (${batch.questionLength} word pieces, ${batch.regions} regions; two per multiply-add of a matrix product)`,
-    columns([['by plugin', 'FLOPs', 'share'], ...costs(flops.byPlugin)]),
-    columns([['by place', 'FLOPs', 'share'], ...costs(flops.byPlace)]),
+    `${megaflops(flops.total)} per sample and forward pass (${batch.questionLength} word pieces, ${batch.regions} regions)`,
+    describeFlops(flops),
   ].join('\n\n');
 }

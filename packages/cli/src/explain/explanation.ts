@@ -23,7 +23,7 @@ export interface Explanation {
 /** What a trained model's plugins show of one question about an image file. @throws EspalierError when none of them shows anything, and as `questionBatch`. */
 export async function explanationOf(opened: OpenedModel, file: string, question: string): Promise<Explanation> {
   const { model, adapted, tokens, directory } = opened;
-  if (!adapted.plan.readouts.length) throw new EspalierError(`${directory}: none of its plugins shows anything (${adapted.plugins.map((p) => p.instance).join(', ') || 'it has none'}). Plugins with readouts do, such as gift.`);
+  if (!adapted.plan.readouts.length) throw new EspalierError(`${directory}: none of its plugins shows anything (${adapted.plugins.map((p) => p.instance).join(', ') || 'it has none'}). Plugins with readouts do, such as gift and toast.`);
   const { batch, image, regions } = await questionBatch(opened, file, question);
   const inputs = model.inputs(batch);
   try {

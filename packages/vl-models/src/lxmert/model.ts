@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { add, gelu, reshape, scale, Scope, sequence, slice, streamOf, tanh, type Stage, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
 import { z } from 'zod';
 import { additiveMask, openMask } from '../shared/masks.ts';
+import { questionTokens } from '../shared/tokens.ts';
 import { crossBlock, transformerBlock } from '../shared/transformer.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { lxmertInputs, type LxmertInputs } from './inputs.ts';
@@ -34,6 +35,8 @@ export const LxmertConfig = z.looseObject({
   sep: z.int().nonnegative().default(102), // id of [SEP]
   /** Leave out the last cross block's vision half, which no answer reads. */
   skip_dead_branch: z.boolean().default(false),
+  /** In the last block compute, behind the cross-attention, the state at [CLS] alone, which is what answers are read from. */
+  skip_dead_rows: z.boolean().default(false),
 });
 export type LxmertConfig = z.infer<typeof LxmertConfig>;
 
@@ -46,13 +49,13 @@ export function lxmert(given: z.input<typeof LxmertConfig>, tensors: TensorSourc
   let block = 0;
   const stack = (name: string, count: number, make: (s: Scope, i: number) => Stage, stream?: string) =>
     Array.from({ length: count }, (_, i) => make(scope.child(`${name}.${i}`, { block: block++, ...(stream !== undefined && { stream }) }), i));
-  const dead = (i: number) => (c.skip_dead_branch && i === c.x_layers - 1 ? 'vision' : undefined);
+  const ends = (i: number) => (i === c.x_layers - 1 ? { dead: c.skip_dead_branch ? 'vision' : undefined, last: 'text' } : {});
   const encoder = scope.stage(
     'encoder',
     sequence(
       ...stack('text', c.l_layers, (s) => transformerBlock(s, 'text', c), 'text'),
       ...stack('vision', c.r_layers, (s) => transformerBlock(s, 'vision', c), 'vision'),
-      ...stack('cross', c.x_layers, (s, i) => crossBlock(s, 'text', 'vision', c, dead(i))),
+      ...stack('cross', c.x_layers, (s, i) => crossBlock(s, 'text', 'vision', c, ends(i))),
     ),
     { streams: ['text', 'vision'] },
   );
@@ -67,13 +70,20 @@ export function lxmert(given: z.input<typeof LxmertConfig>, tensors: TensorSourc
     batch: (inputs) => inputs.inputIds.shape[0],
     encode,
     answer: (streams, _, step) => head(streamOf(streams, 'text'), step),
-    forward: (inputs, step) => head(streamOf(encode(inputs, step), 'text'), step),
+    forward: (inputs, step) => head(streamOf(encode(inputs, c.skip_dead_rows ? step.reading(`cross.${c.x_layers - 1}`, () => firstTokens(inputs.inputIds)) : step), 'text'), step),
     inputs: (examples) => lxmertInputs(examples, c),
     // Two language layers, one of objects and one of both, as the policy of the published adaptive fine-tuning of LXMERT.
     build: (outputs, own, changes) => lxmert({ ...c, l_layers: 2, r_layers: 1, x_layers: 1, ...changes, head: 'answers', num_qa_labels: outputs }, own),
+    tokens: ({ attentionMask, visualFeats, visualAttentionMask }) => ({
+      text: questionTokens(attentionMask),
+      vision: { region: visualAttentionMask ?? tf.ones(visualFeats.shape.slice(0, 2)) },
+    }),
     places: () => ({ words: { stream: 'text', from: 1 }, regions: { stream: 'vision', from: 0 } }),
   };
 }
+
+/** 1 at the first token of each sample: [B, T] -> [B, T, 1]. */
+const firstTokens = ({ shape: [batch, tokens] }: tf.Tensor2D): tf.Tensor => tf.tile(tf.reshape(tf.oneHot(tf.tensor1d([0], 'int32'), tokens), [1, tokens, 1]), [batch, 1, 1]);
 
 /** LN(word + position + segment); the padding row 0 of each table gets no gradient, as in the reference. */
 function textEmbedding(scope: Scope, c: LxmertConfig) {

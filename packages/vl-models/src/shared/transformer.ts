@@ -1,5 +1,6 @@
+import type * as tf from '@tensorflow/tfjs';
 import {
-  add, gelu, matMul, reshape, scale, sequence, softmax, streamOf, transpose, update,
+  add, gelu, mask, matMul, reshape, scale, sequence, softmax, streamOf, sum, transpose, update,
   type LinearPoint, type NormPoint, type Scope, type Stage, type Step, type Stream, type Value,
 } from '@espalier/core';
 
@@ -62,13 +63,24 @@ function project(scope: Scope, w: LinearPoint, norm: NormPoint, stream: string, 
   };
 }
 
-/** Self-attention, its residual and normalisation. */
-export function selfAttention(scope: Scope, stream: string, c: BlockConfig): Stage {
+/** The one token of each sample that is read: [B, T, D] -> [B, 1, D]. */
+const take = (x: Value, read: tf.Tensor): Value => sum(mask(x, read), [1], true);
+/** Back in its place among zeros that nobody reads: [B, 1, D] -> [B, T, D]. */
+const put = (x: Stream, read: tf.Tensor | undefined): Stream => (read ? { ...x, hidden: mask(x.hidden, read) } : x);
+
+/** Self-attention, its residual and normalisation. In the last block queries are those tokens alone that are read. */
+export function selfAttention(scope: Scope, stream: string, c: BlockConfig, last = false): Stage {
   const w = attentionWeights(scope, 'attention', c);
   const heads = attend(scope, 'attention', w, stream, stream, c);
   const output = project(scope, w.output, w.norm, stream, c);
-  const first: Stage = (s, step) => update(s, stream, (x) => ({ ...x, residual: x.hidden, hidden: heads(x, x, step) }));
-  const second: Stage = (s, step) => update(s, stream, (x) => output(x, step));
+  const readIn = (step: Step) => (last ? step.wanted : undefined);
+  const first: Stage = (s, step) =>
+    update(s, stream, (x) => {
+      const read = readIn(step);
+      const from = read ? { ...x, hidden: take(x.hidden, read) } : x;
+      return { ...x, residual: from.hidden, hidden: heads(from, x, step) };
+    });
+  const second: Stage = (s, step) => update(s, stream, (x) => put(output(x, step), readIn(step)));
   return scope.stage(
     'attention',
     sequence(scope.stage('attention.heads', first, { width: c.num_attention_heads }), scope.stage('attention.project', second)),
@@ -107,16 +119,21 @@ function crossAttention(scope: Scope, a: string, b: string, c: BlockConfig, dead
 }
 
 /** The two halves of a feed-forward sublayer, and the whole; apart, so that a block of two streams can declare its gates in order. */
-function feedForward(scope: Scope, stream: string, c: BlockConfig) {
+function feedForward(scope: Scope, stream: string, c: BlockConfig, last: boolean) {
   const up = scope.linear('ffn.up', c.hidden_size, c.intermediate_size);
   const down = scope.linear('ffn.down', c.intermediate_size, c.hidden_size);
   const norm = scope.norm('ffn.norm', c.hidden_size);
   const use = scope.use(up, { stream });
   const hidden = scope.site('ffn.hidden', { stream });
   const output = project(scope, down, norm, stream, c);
+  const readIn = (step: Step) => (last ? step.wanted : undefined);
   const first: Stage = (s, step) =>
-    update(s, stream, (x) => ({ ...x, residual: x.hidden, hidden: step.at(hidden, gelu(step.linear(use, x.hidden))) }));
-  const second: Stage = (s, step) => update(s, stream, (x) => output(x, step));
+    update(s, stream, (x) => {
+      const read = readIn(step);
+      const from = read ? take(x.hidden, read) : x.hidden;
+      return { ...x, residual: from, hidden: step.at(hidden, gelu(step.linear(use, from))) };
+    });
+  const second: Stage = (s, step) => update(s, stream, (x) => put(output(x, step), readIn(step)));
   return {
     expand: () => scope.stage('ffn.expand', first),
     contract: () => scope.stage('ffn.contract', second),
@@ -130,23 +147,24 @@ function outputs(scope: Scope, streams: readonly { name: string; scope: Scope }[
   return (s, step) => sites.reduce((t, { name, site }) => update(t, name, (x) => ({ ...x, hidden: step.at(site, x.hidden) })), s);
 }
 
-/** Self-attention, then feed-forward: a BERT layer. */
-export function transformerBlock(scope: Scope, stream: string, c: BlockConfig): Stage {
-  const attention = selfAttention(scope.child('attention'), stream, c);
-  const ffn = feedForward(scope.child('ffn'), stream, c);
+/** Self-attention, then feed-forward: a BERT layer. The `last` one computes what is read. */
+export function transformerBlock(scope: Scope, stream: string, c: BlockConfig, last = false): Stage {
+  const attention = selfAttention(scope.child('attention'), stream, c, last);
+  const ffn = feedForward(scope.child('ffn'), stream, c, last);
   return scope.stage('block', sequence(attention, ffn.whole(ffn.expand(), ffn.contract()), outputs(scope, [{ name: stream, scope }])));
 }
 
 /**
  * LXMERT's cross block: the streams attend over each other as they were, then each over itself, then feed forward.
  * Gates are declared language-in, vision-in, language-out, vision-out for the feed-forward halves. Of a `dead` stream,
- * whose output nobody reads, the points are declared and nothing runs.
+ * whose output nobody reads, the points are declared and nothing runs. In the block that is the last for stream `last`, what
+ * follows the cross-attention computes what is read of it.
  */
-export function crossBlock(scope: Scope, a: string, b: string, c: BlockConfig, dead?: string): Stage {
+export function crossBlock(scope: Scope, a: string, b: string, c: BlockConfig, { dead, last }: { readonly dead?: string | undefined; readonly last?: string | undefined } = {}): Stage {
   const cross = crossAttention(scope.child('cross'), a, b, c, dead);
   const sides = [a, b].map((name) => {
     const own = scope.child(name, { stream: name });
-    return { name, scope: own, attention: selfAttention(own.child('attention'), name, c), ffn: feedForward(own.child('ffn'), name, c) };
+    return { name, scope: own, attention: selfAttention(own.child('attention'), name, c, name === last), ffn: feedForward(own.child('ffn'), name, c, name === last) };
   });
   const expand = sides.map((s) => s.ffn.expand());
   const contract = sides.map((s) => s.ffn.contract());

@@ -17,6 +17,8 @@ const Fields = z.looseObject({
   type_vocab_size: dimension.default(2),
   num_labels: dimension.default(3129),
   ...blockFields,
+  /** In the last block compute the state alone that the answer is read from. */
+  skip_dead_rows: z.boolean().default(false),
   hidden_dropout_prob: probability.default(0.1),
   attention_probs_dropout_prob: probability.default(0.1),
   bypass_transformer: z.literal(false).default(false),

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { add, concat, embed, reshape, type Scope, type Step, type Stream, type TensorSource, type Value } from '@espalier/core';
 import { additiveMask } from '../shared/masks.ts';
 import { oneStream } from '../shared/one-stream.ts';
+import { jointTokens } from '../shared/tokens.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { VisualBertConfig, type VisualBertSettings } from './config.ts';
 import { visualBertInputs, type VisualBertInputs } from './inputs.ts';
@@ -17,6 +18,7 @@ export function visualBert(given: VisualBertSettings, tensors: TensorSource): Vq
     keyOf: visualBertKeys.of(c),
     batch: (inputs) => inputs.inputIds.shape[0],
     inputs: (examples) => visualBertInputs(examples, c),
+    tokens: ({ seen, answerRows, inputIds }) => ({ joint: jointTokens(seen, answerRows, 0, [inputIds.shape[1], seen.shape[1]]) }),
     places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 4 } }),
     embedding: (scope) => jointEmbedding(scope, c),
     head: (scope) => answerHead(scope, c),

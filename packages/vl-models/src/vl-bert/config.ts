@@ -26,6 +26,8 @@ export const VlBertConfig = z.looseObject({
   /** `mlm`: Linear GELU LN Linear, as the released models; `2fc`: Linear ReLU Linear; `1fc`: Linear. */
   classifier: z.enum(['mlm', '2fc', '1fc']).default('mlm'),
   classifier_hidden_size: dimension.default(1024), // of 2fc
+  /** In the last block compute the state alone that the answer is read from. */
+  skip_dead_rows: z.boolean().default(false),
   hidden_dropout_prob: probability.default(0.1),
   attention_probs_dropout_prob: probability.default(0.1),
   cls: z.int().nonnegative().default(101), // id of [CLS]

@@ -3,6 +3,7 @@ import { add, concat, embed, gelu, mul, relu, reshape, scale, slice, type Scope,
 import type { z } from 'zod';
 import { additiveMask } from '../shared/masks.ts';
 import { oneStream } from '../shared/one-stream.ts';
+import { jointTokens } from '../shared/tokens.ts';
 import type { VqaModel } from '../vqa-model.ts';
 import { VlBertConfig } from './config.ts';
 import { vlBertInputs, type VlBertInputs } from './inputs.ts';
@@ -18,6 +19,7 @@ export function vlBert(given: z.input<typeof VlBertConfig>, tensors: TensorSourc
     keyOf: vlBertKeys.of(c),
     batch: (inputs) => inputs.textIds.shape[0],
     inputs: (examples) => vlBertInputs(examples, c),
+    tokens: ({ seen, answerRows, textIds, objects }) => ({ joint: jointTokens(seen, answerRows, 1, [textIds.shape[1], textIds.shape[1] + objects.shape[1]]) }), // [SEP] stands before [MASK]
     places: ({ questionLength }) => ({ words: { stream: 'joint', from: 1 }, regions: { stream: 'joint', from: questionLength + 5 } }), // behind the whole image
     embedding: (scope) => jointEmbedding(scope, c),
     head: (scope) => answerHead(scope, c),

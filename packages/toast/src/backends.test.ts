@@ -1,0 +1,77 @@
+import * as tf from '@tensorflow/tfjs';
+import { adapt, denseGradient } from '@espalier/core';
+import { selectBackend } from '@espalier/core/backend';
+import { disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, useCpu, useOnnx } from '@espalier/testing';
+import { afterAll, describe, expect, it } from 'vitest';
+import { steeringOf } from './steering.ts';
+import { toast } from './toast.ts';
+
+afterAll(useCpu);
+
+type Options = NonNullable<Parameters<typeof toast>[0]>;
+const cases: readonly (readonly [streams: 1 | 2, Options])[] = [
+  [2, { fidelity: 'reference', dropout: 'second' }],
+  [2, { feedback: 'lite', to: 0, scheme: 'b', crossTop: true }],
+  [1, { task: 'question', vectors: 'modality', freezeP: false, reconstruction: 0.1 }],
+];
+const modelOf = (streams: 1 | 2, dropout = 0.1) => (streams === 1 ? tinyOneStream({ dropout }) : tinyTwoStream({ dropout }));
+
+/** Output, gradients and attention after feedback on the backend in force. */
+async function numbers(streams: 1 | 2, options: Options): Promise<Map<string, Float32Array>> {
+  const [model, inputs] = [modelOf(streams), tinyInputs()];
+  const adapted = adapt(model, [toast(options)]);
+  jitter(adapted);
+  const found = await gradientsOf(adapted, inputs, { seed: 1, step: 2 });
+  const y = await adapted.forward(inputs);
+  found.set('output', y.dataSync<'float32'>().slice());
+  for (const { site, after } of (await steeringOf(adapted, inputs)).attention) found.set(site, Float32Array.from(after.flatMap((row) => [...row])));
+  y.dispose();
+  adapted.dispose();
+  model.dispose();
+  disposeInputs(inputs);
+  return found;
+}
+
+describe.each(['wasm', 'onnx'])('on %s', (backend) => {
+  it.each(cases)('%i streams, %j: the numbers of cpu', async (streams, options) => {
+    await useCpu();
+    const wanted = await numbers(streams, options);
+    await selectBackend(backend);
+    const found = await numbers(streams, options);
+    expect([...found.keys()]).toEqual([...wanted.keys()]);
+    for (const [name, x] of wanted) toBeAllClose(found.get(name)!, x, { absolute: 1e-5, relative: 1e-4 }, name);
+  });
+});
+
+describe('a recorded step', () => {
+  it.each(cases)('of %i streams, %j, is replayed with the numbers of a traced one, bit for bit', async (streams, options) => {
+    await useOnnx();
+    const teach = async (capture: boolean) => {
+      const [model, targets] = [modelOf(streams, 0.2), tf.scalar(0)];
+      const adapted = adapt(model, [toast(options)]);
+      jitter(adapted);
+      const learner = adapted.learner<tf.Tensor>({ loss: (y) => tinyLoss(y), capture });
+      const found: number[] = [];
+      for (let step = 0; step < 4; step++) {
+        const inputs = tinyInputs({ seed: step });
+        const lesson = await learner.learn(inputs, targets, { seed: 1, step, samples: ['a', 'b', 'c'] });
+        found.push(...lesson.scalars.dataSync());
+        for (const [path, g] of lesson.gradients) {
+          const { variable } = adapted.parameters.get(path)!;
+          tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(denseGradient(g), 0.05))));
+        }
+        lesson.dispose();
+        disposeInputs(inputs);
+      }
+      const { last, refused } = learner;
+      learner.dispose();
+      adapted.dispose();
+      model.dispose();
+      targets.dispose();
+      return { found, last, refused };
+    };
+    const [traced, replayed] = [await teach(false), await teach(true)];
+    expect([replayed.last, replayed.refused]).toEqual(['replayed', undefined]);
+    expect(replayed.found).toEqual(traced.found);
+  });
+});
