@@ -11,6 +11,7 @@ import {
 import type { VqaExamples } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import type { z } from 'zod';
+import { activationCache } from './activation-cache.ts';
 import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
@@ -133,9 +134,10 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 
 function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
   const { clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, start } = settings;
+  const cache = activationCache(settings);
   return {
     optimisers: groupOptions(c.adapted, settings),
-    epochs, seed, accumulate, recompute, resume,
+    epochs, seed, accumulate, recompute, resume, ...(cache && { cache }),
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
@@ -181,7 +183,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     trainableParameters: trainable, totalParameters: total, bytes,
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
-    captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
+    captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }), ...(fitted.cached && { cached: fitted.cached }),
     flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops, measured,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),
