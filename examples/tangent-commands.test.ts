@@ -87,6 +87,8 @@ it('trains privately, says what is promised, and composes the promises of disjoi
     expect(refused.err).toContain(words);
   }
   expect((await run('train', '--size', 'tiny', '--data', 'shapes:30', '--features', 'components', '--plugin', 'lora', ...privacy(1), '--out', at('no'))).err).toContain('none of the plugins here trains privately');
+  for (const more of [['--cache', 'memory'], ['--flip']])
+    expect((await run('train', '--size', 'tiny', '--data', 'shapes:30', '--features', 'components', ...linear, ...privacy(1), ...more, '--out', at('no'))).err).toContain(`${more[0]} is not made for --privacy`);
   expect(existsSync(at('no'))).toBe(false);
 });
 

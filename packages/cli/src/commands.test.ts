@@ -109,6 +109,19 @@ describe('train', () => {
     expect(all.parameters.total).toBe(head.parameters.total);
   });
 
+  it('keeps what stays frozen with --cache: the same numbers, the frozen part read from the second epoch on and by the next run', async () => {
+    const options = ['train', ...tiny, '--epochs', '3', '--json'];
+    const summaryOf = async (...more: string[]) => Object((await done(...options, ...more)).objects().at(-1));
+    const plain = await summaryOf('--out', at('uncached'));
+    expect(plain.cached).toBeUndefined();
+    const first = await summaryOf('--out', at('cached'), '--cache', at('activations'));
+    const again = await summaryOf('--out', at('cached-again'), '--cache', at('activations'));
+    for (const other of [first, again]) expect([other.loss, other.accuracy, other.byQuestionType]).toEqual([plain.loss, plain.accuracy, plain.byQuestionType]);
+    const steps = plain.steps / 3;
+    // An epoch, and one step more to compare; the next run only compares.
+    expect([first.cached, again.cached]).toEqual([{ hits: 2 * steps - 1, misses: steps + 1, full: false }, { hits: 3 * steps - 1, misses: 1, full: false }]);
+  });
+
   it('stops at the signal with a checkpoint, exits with 130, and goes on to the same end', async () => {
     const args = ['train', '--backbone', 'lxmert', ...tiny, '--plugin', 'lora:{"rank":2}', '--json', '--verbose', '--backend', 'cpu', '--out', at('stopped')];
     const stopping = new AbortController();

@@ -60,6 +60,8 @@ export const TrainSettings = z.strictObject({
   ),
   flip: option(z.boolean().default(false), 'mirror half of the samples of an epoch: their boxes, and left and right in question and answers'),
   accumulate: option(count.default(1), 'batches per update', 'N'),
+  cache: option(text.optional(), "keep what stays frozen below the first place that learns from epoch to epoch: 'memory', or a folder", 'WHERE'),
+  cacheSize: option(count.optional(), 'of --cache in MiB; default 1024 in memory, 16384 in a folder', 'N'),
   recompute: option(z.boolean().default(false), "compute a block's activations again for its gradient: slower, less memory"),
   patience: option(count.optional(), 'stop after N epochs without a better validation accuracy', 'N'),
   out: option(text.optional(), 'directory of the run; default out/train-TIME', 'DIR'),

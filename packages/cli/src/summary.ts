@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import type { Adapted } from '@espalier/core';
+import type { Adapted, CacheStatistics } from '@espalier/core';
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Flops } from './flops.ts';
@@ -46,6 +46,7 @@ export interface Summary {
   readonly data: string;
   readonly backend: string;
   readonly captured: boolean; // training steps were recorded once and replayed
+  readonly cached?: CacheStatistics; // with --cache: in how many steps the frozen part was read, or computed, or why it cannot be kept
   readonly captureRefused?: string; // why not, where the backend can record
   readonly seed: number;
   readonly out: string;

@@ -11,6 +11,7 @@ import {
 import type { VqaExamples } from '@espalier/vl-models';
 import * as tf from '@tensorflow/tfjs';
 import type { z } from 'zod';
+import { activationCache } from './activation-cache.ts';
 import { compose, type Composition } from './compose.ts';
 import { Interrupted, UsageError } from './errors.ts';
 import { parseSettings } from './flags.ts';
@@ -75,7 +76,7 @@ async function train(job: Job): Promise<Summary> {
   c.notes.forEach(note);
   const { privacy, batchSize, epochs } = settings;
   const training = privacy === undefined ? undefined : privateTraining(c.adapted, { privacy, samples: c.train.length, batchSize, epochs });
-  if (training && settings.flip) throw new UsageError('--flip is not made for --privacy: leave one out');
+  for (const option of ['flip', 'cache'] as const) if (training && settings[option]) throw new UsageError(`--${option} is not made for --privacy: leave one out`);
   const parameters = countParameters(c.adapted);
   const counted = c.test ?? c.validation;
   const before = await flopsOn({ ...c, batchSize: settings.batchSize }, counted, settings.batchSize);
@@ -154,9 +155,10 @@ const metricsOf = ({ accuracy, loss, byAnswerType }: Score): Metrics => ({
 
 function fitOptionsOf({ settings, backend, composition: c }: Job): Omit<FitOptions, 'checkpoint'> {
   const { clip, epochs, seed, accumulate, recompute, patience, resume, batchSize, dataSeed, limitTrain, limitEval, head, flip, start, loss, privacy } = settings;
+  const cache = activationCache(settings);
   return {
     optimisers: groupOptions(c.adapted, settings),
-    epochs, seed, accumulate, recompute, resume,
+    epochs, seed, accumulate, recompute, resume, ...(cache && { cache }),
     clip: clip === 'none' ? Infinity : clip,
     best: { metric: 'accuracy', ...(patience !== undefined && { patience }) },
     configuration: {
@@ -203,7 +205,7 @@ function summaryOf({ settings, out, backend, composition: c }: Job, { fitted, fi
     trainableParameters: trainable, totalParameters: total, bytes,
     steps: fitted.step, epochs: fitted.epoch, bestEpoch: fitted.best?.epoch,
     seconds: fitted.seconds, scoringSeconds, samplesPerSecond: fitted.samplesPerSecond, peakMemory: peakMemory(),
-    captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }),
+    captured: fitted.captured, ...(fitted.captureRefused !== undefined && { captureRefused: fitted.captureRefused }), ...(fitted.cached && { cached: fitted.cached }),
     flopsPerSample: flops.total, flopsByPlugin: flops.byPlugin, flops, measured,
     backbone: c.kind.name, weights: c.weights ?? 'none', plugins: c.adapted.plugins.map((p) => p.instance), data: c.dataSpec,
     backend, seed: settings.seed, out, versions: versionsOf(c.adapted),
