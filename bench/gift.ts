@@ -1,16 +1,12 @@
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import { adapt, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
-import { answerLoss } from '@espalier/train';
-import { tune } from '@espalier/tune';
-import { backbone, backbones, disposeModel, initialised, type VqaModel } from '@espalier/vl-models';
-import { z } from 'zod';
-import { madeUpBatch } from './batch.ts';
-import { inProcessOfItsOwn, peakMemory } from './memory.ts';
+import { backbone, backbones, type VqaModel } from '@espalier/vl-models';
 import { paired, show } from './paired.ts';
+import { comparePeaks, learning, passing, printPeak, setUp, type Setup, type Turns } from './training.ts';
 
 const LORA = 'lora r8';
 const at = { role: ['attention.output', 'cross.output'] } as const;
@@ -20,7 +16,6 @@ const sides: Readonly<Record<string, { readonly plugin: () => Plugin; readonly g
   'gift r16, PaCa': { plugin: () => gift({ generator: 'paca' }), goal: 1.15 },
 };
 const MEMORY_GOAL = 1.05;
-const MEMORY_STEPS = 40;
 
 /**
  * A training step of GIFT against one of LoRA r8 at the same places, in time and in memory at the peak; a forward pass of the
@@ -35,92 +30,44 @@ export async function giftSteps(args: string[]): Promise<void> {
   });
   const name = (await selectBackend()).name;
   const chosen = values.backbones.split(',');
-  if (values.child !== undefined) return memoryChild(chosen[0]!, values.child);
+  if (values.child !== undefined) {
+    const setup = setUp(chosen[0]!);
+    return printPeak(setup, pluginsOf(values.child, setup.model));
+  }
   const turns = { pairs: Number(values.pairs), each: Number(values.each) };
   console.log(`GIFT against LoRA r8 at the outputs of attention, merged against plain (batch 32, size small, ${name}, ${turns.pairs} pairs of ${turns.each})`);
   for (const one of chosen) {
     if (values.only !== 'memory') await times(one, turns);
-    if (values.only !== 'time') await memory(one);
+    if (values.only !== 'time') await comparePeaks('gift', one, [LORA, ...Object.keys(sides)], MEMORY_GOAL);
   }
 }
 
-async function times(name: string, turns: { readonly pairs: number; readonly each: number }): Promise<void> {
-  const kind = backbone(name);
-  const model = kind.build(kind.sizes.small, initialised(0));
-  const batch = madeUpBatch();
-  const inputs = model.inputs(batch);
-  const targets = tf.tensor2d(batch.targets, [batch.ids.length, batch.answers]);
-  const base = step(model, LORA, inputs, targets, batch);
+async function times(name: string, turns: Turns): Promise<void> {
+  const setup = setUp(name);
+  const base = learning(setup, pluginsOf(LORA, setup.model));
   for (const [side, { goal }] of Object.entries(sides)) {
-    const own = step(model, side, inputs, targets, batch);
-    const result = await paired(own.run, base.run, turns);
-    console.log(show(`${name}, ${side}`, result, goal));
+    const own = learning(setup, pluginsOf(side, setup.model));
+    console.log(show(`${name}, ${side}`, await paired(own.run, base.run, turns), goal));
     own.dispose();
   }
   base.dispose();
-  await forwards(name, kind.build, kind.sizes.small, model, inputs, turns);
-  tf.dispose([targets, ...Object.values(inputs as Record<string, tf.Tensor>)]);
-  disposeModel(model.scope);
+  await forwards(name, setup, turns);
+  setup.dispose();
 }
 
-function step(model: VqaModel<unknown>, side: string, inputs: unknown, targets: tf.Tensor2D, batch: ReturnType<typeof madeUpBatch>) {
-  const there = { role: at.role.filter((role) => model.scope.points.linear.some((w) => w.role === role)) };
-  const plugin = side === LORA ? lora({ rank: 8, at: there }) : sides[side]!.plugin();
-  const adapted = adapt(model, [plugin, tune({ preset: 'head', answers: batch.answers }, { as: 'head' })]);
-  const learner = adapted.learner<tf.Tensor2D>({ loss: answerLoss });
-  let count = 0;
-  return {
-    run: async () => {
-      const lesson = await learner.learn(inputs, targets, { seed: 0, step: count++, samples: batch.ids });
-      await lesson.scalars.data();
-      lesson.dispose();
-    },
-    dispose: () => {
-      learner.dispose();
-      adapted.dispose();
-    },
-  };
+function pluginsOf(side: string, { scope }: VqaModel<unknown>): Plugin[] {
+  const there = { role: at.role.filter((role) => scope.points.linear.some((w) => w.role === role)) };
+  return [side === LORA ? lora({ rank: 8, at: there }) : sides[side]!.plugin()];
 }
 
-async function forwards(name: string, build: (config: unknown, tensors: (path: string) => tf.Tensor) => VqaModel<unknown>, config: unknown, model: VqaModel<unknown>, inputs: unknown, turns: { readonly pairs: number; readonly each: number }): Promise<void> {
+/** A model built from merged weights against the plain one. */
+async function forwards(name: string, setup: Setup, turns: Turns): Promise<void> {
+  const { model } = setup;
+  const { build, sizes } = backbone(name);
   const adapted = adapt(model, [gift()]);
   const merged = await adapted.merge();
   adapted.dispose();
-  const plain = adapt(build(config, (path) => merged.get(path)!), []);
-  const forward = (side: Adapted<unknown>) => async () => {
-    const y = await side.forward(inputs);
-    await y.data();
-    y.dispose();
-  };
-  const result = await paired(forward(plain), forward(adapt(model, [])), turns);
-  console.log(show(`${name}, merged, forward`, result, 1.01));
+  const own = adapt(build(sizes.small, (path) => merged.get(path)!), []);
+  console.log(show(`${name}, merged, forward`, await paired(passing(own, setup), passing(adapt(model, []), setup), turns), 1.01));
   tf.dispose([...merged.values()]);
-}
-
-const Memory = z.strictObject({ idle: z.number(), peak: z.number() });
-
-/** Resident memory at the peak of training, each side a process of its own, garbage collected after every step. */
-async function memory(name: string): Promise<void> {
-  const of = (side: string) => inProcessOfItsOwn(['gift', '--backbones', name, '--child', side], Memory);
-  const base = await of(LORA);
-  for (const side of Object.keys(sides)) {
-    const own = await of(side);
-    const ratio = own.peak / base.peak;
-    const MB = (bytes: number) => (bytes / 1e6).toFixed(0);
-    console.log(`${`${name}, ${side}, memory`.padEnd(44)} ${ratio.toFixed(3)}${ratio > MEMORY_GOAL ? ' MISSED' : ''}  (${MB(own.peak)} / ${MB(base.peak)} MB at the peak of ${MEMORY_STEPS} steps, ${MB(own.idle)} / ${MB(base.idle)} before)`);
-  }
-}
-
-async function memoryChild(name: string, side: string): Promise<void> {
-  const kind = backbone(name);
-  const model = kind.build(kind.sizes.small, initialised(0));
-  const batch = madeUpBatch();
-  const inputs = model.inputs(batch);
-  const idle = process.memoryUsage.rss();
-  const { run } = step(model, side, inputs, tf.tensor2d(batch.targets, [batch.ids.length, batch.answers]), batch);
-  for (let i = 0; i < MEMORY_STEPS; i++) {
-    await run();
-    globalThis.gc?.();
-  }
-  console.log(JSON.stringify({ idle, peak: await peakMemory() }));
 }

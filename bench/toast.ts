@@ -1,24 +1,15 @@
 import { parseArgs } from 'node:util';
-import * as tf from '@tensorflow/tfjs';
-import { adapt, memoryStore, tensorsIn, totalMacs, type ActivationStore, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, memoryStore, totalMacs, type Adapted, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { lora } from '@espalier/lora';
 import { composeFeedback, toast } from '@espalier/toast';
-import { answerLoss } from '@espalier/train';
-import { tune } from '@espalier/tune';
-import { backbone, disposeModel, initialised, type VqaModel } from '@espalier/vl-models';
-import { z } from 'zod';
-import { madeUpBatch } from './batch.ts';
-import { inProcessOfItsOwn, peakMemory } from './memory.ts';
 import { paired, show } from './paired.ts';
+import { comparePeaks, learning, passing, printPeak, setUp, type Setup, type Turns } from './training.ts';
 
 const LORA = 'lora r8';
 const sides: Readonly<Record<string, () => Plugin>> = { [LORA]: () => lora({ rank: 8 }), toast: () => toast(), 'toast, Lite': () => toast({ feedback: 'lite' }) };
 /** 12 blocks cost 2.17 forward passes whole and 1.39 from two thirds on. */
 const GOALS = { whole: 2.25, late: 1.45, cached: 0.75, memory: 1.3 };
-const MEMORY_STEPS = 40;
-
-type Turns = { readonly pairs: number; readonly each: number };
 
 /**
  * What TOAST costs: forward passes against the plain model, with the ratio of multiply-adds beside it; training steps and their
@@ -33,7 +24,7 @@ export async function toastSteps(args: string[]): Promise<void> {
   });
   const { name } = await selectBackend();
   const chosen = values.backbones.split(',');
-  if (values.child !== undefined) return memoryChild(chosen[0]!, values.child);
+  if (values.child !== undefined) return printPeak(setUp(chosen[0]!), [sides[values.child]!()]);
   const turns = { pairs: Number(values.pairs), each: Number(values.each) };
   const does = (part: string) => values.only === undefined || values.only === part;
   console.log(`TOAST (batch 32, size small, ${name}, ${turns.pairs} pairs of ${turns.each})`);
@@ -42,31 +33,12 @@ export async function toastSteps(args: string[]): Promise<void> {
     if (does('forward')) await forwards(one, setup, turns);
     if (does('training')) await training(one, setup, turns);
     setup.dispose();
-    if (does('memory')) await memory(one);
+    if (does('memory')) await comparePeaks('toast', one, Object.keys(sides), GOALS.memory);
   }
 }
 
-interface Setup {
-  readonly model: VqaModel<unknown>;
-  readonly inputs: unknown;
-  readonly targets: tf.Tensor2D;
-  readonly batch: ReturnType<typeof madeUpBatch>;
-  dispose(): void;
-}
-
-function setUp(name: string): Setup {
-  const kind = backbone(name);
-  const model = kind.build(kind.sizes.small, initialised(0));
-  const batch = madeUpBatch();
-  const [inputs, targets] = [model.inputs(batch), tf.tensor2d(batch.targets, [batch.ids.length, batch.answers])];
-  const dispose = () => {
-    tf.dispose([targets, ...tensorsIn(inputs)]);
-    disposeModel(model.scope);
-  };
-  return { model, inputs, targets, batch, dispose };
-}
-
-async function forwards(name: string, { model, inputs }: Setup, turns: Turns): Promise<void> {
+async function forwards(name: string, setup: Setup, turns: Turns): Promise<void> {
+  const { model, inputs } = setup;
   const blocks = model.scope.points.stage.filter((s) => s.role === 'block').length;
   const late = Math.ceil((2 * blocks) / 3);
   const plain = adapt(model, []);
@@ -80,72 +52,23 @@ async function forwards(name: string, { model, inputs }: Setup, turns: Turns): P
   ];
   const base = totalMacs(await plain.account(inputs));
   for (const [side, adapted, goal] of rows) {
-    const result = await paired(forward(adapted, inputs), forward(plain, inputs), turns);
+    const result = await paired(passing(adapted, setup), passing(plain, setup), turns);
     console.log(`${show(`${name}, forward, ${side}`, result, goal)}  multiply-adds ${(totalMacs(await adapted.account(inputs)) / base).toFixed(3)}`);
   }
   for (const [, adapted] of rows) adapted.dispose();
 }
 
-const forward = (adapted: Adapted<unknown>, inputs: unknown) => async () => {
-  const y = await adapted.forward(inputs);
-  await y.data();
-  y.dispose();
-};
-
 async function training(name: string, setup: Setup, turns: Turns): Promise<void> {
-  const base = learning(setup, LORA);
-  for (const side of Object.keys(sides)) {
+  const base = learning(setup, [sides[LORA]!()]);
+  for (const [side, plugin] of Object.entries(sides)) {
     if (side === LORA) continue;
-    const own = learning(setup, side);
+    const own = learning(setup, [plugin()]);
     console.log(show(`${name}, training, ${side}`, await paired(own.run, base.run, turns), Infinity));
     own.dispose();
-    const cached = learning(setup, side, memoryStore());
+    const cached = learning(setup, [plugin()], memoryStore());
     for (let i = 0; i < 3; i++) await cached.run(); // computed, compared, read
     console.log(show(`${name}, training, ${side}, cached`, await paired(cached.run, base.run, turns), name === 'lxmert' ? GOALS.cached : Infinity));
     cached.dispose();
   }
   base.dispose();
-}
-
-function learning({ model, inputs, targets, batch }: Setup, side: string, cache?: ActivationStore) {
-  const adapted = adapt(model, [sides[side]!(), tune({ preset: 'head', answers: batch.answers }, { as: 'head' })]);
-  const learner = adapted.learner<tf.Tensor2D>({ loss: answerLoss, cache });
-  let count = 0;
-  return {
-    run: async () => {
-      const lesson = await learner.learn(inputs, targets, { seed: 0, step: count++, samples: batch.ids });
-      await lesson.scalars.data();
-      lesson.dispose();
-    },
-    dispose: () => {
-      learner.dispose();
-      adapted.dispose();
-    },
-  };
-}
-
-const Memory = z.strictObject({ idle: z.number(), peak: z.number() });
-
-/** Resident memory at the peak of training, each side a process of its own, garbage collected after every step. */
-async function memory(name: string): Promise<void> {
-  const of = (side: string) => inProcessOfItsOwn(['toast', '--backbones', name, '--child', side], Memory);
-  const base = await of(LORA);
-  for (const side of Object.keys(sides)) {
-    if (side === LORA) continue;
-    const own = await of(side);
-    const ratio = own.peak / base.peak;
-    const MB = (bytes: number) => (bytes / 1e6).toFixed(0);
-    console.log(`${`${name}, ${side}, memory`.padEnd(44)} ${ratio.toFixed(3)}${ratio > GOALS.memory ? ' MISSED' : ''}  (${MB(own.peak)} / ${MB(base.peak)} MB at the peak of ${MEMORY_STEPS} steps, ${MB(own.idle)} / ${MB(base.idle)} before)`);
-  }
-}
-
-async function memoryChild(name: string, side: string): Promise<void> {
-  const setup = setUp(name);
-  const idle = process.memoryUsage.rss();
-  const { run } = learning(setup, side);
-  for (let i = 0; i < MEMORY_STEPS; i++) {
-    await run();
-    globalThis.gc?.();
-  }
-  console.log(JSON.stringify({ idle, peak: await peakMemory() }));
 }

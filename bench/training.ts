@@ -1,0 +1,89 @@
+import * as tf from '@tensorflow/tfjs';
+import { adapt, tensorsIn, type ActivationStore, type Adapted, type Plugin } from '@espalier/core';
+import { answerLoss } from '@espalier/train';
+import { tune } from '@espalier/tune';
+import { backbone, disposeModel, initialised, type VqaModel } from '@espalier/vl-models';
+import { z } from 'zod';
+import { madeUpBatch } from './batch.ts';
+import { inProcessOfItsOwn, peakMemory } from './memory.ts';
+
+/** How often two sides take turns, and how many calls a turn is. */
+export interface Turns {
+  readonly pairs: number;
+  readonly each: number;
+}
+
+/** A backbone of size small and a made-up batch of 32 for it. */
+export interface Setup {
+  readonly model: VqaModel<unknown>;
+  readonly inputs: unknown;
+  readonly targets: tf.Tensor2D;
+  readonly batch: ReturnType<typeof madeUpBatch>;
+  dispose(): void;
+}
+
+export function setUp(name: string): Setup {
+  const kind = backbone(name);
+  const model = kind.build(kind.sizes.small, initialised(0));
+  const batch = madeUpBatch();
+  const [inputs, targets] = [model.inputs(batch), tf.tensor2d(batch.targets, [batch.ids.length, batch.answers])];
+  const dispose = () => {
+    tf.dispose([targets, ...tensorsIn(inputs)]);
+    disposeModel(model.scope);
+  };
+  return { model, inputs, targets, batch, dispose };
+}
+
+/** Forward passes, one a call, of one step after another. */
+export function passing(adapted: Adapted<unknown>, { inputs, batch }: Setup) {
+  let step = 0;
+  return async () => {
+    const y = await adapted.forward(inputs, { samples: batch.ids, step: step++ });
+    await y.data();
+    y.dispose();
+  };
+}
+
+/** Gradients of plugins beside a new answer head, one step a call, without the optimiser. */
+export function learning({ model, inputs, targets, batch }: Setup, plugins: readonly Plugin[], cache?: ActivationStore) {
+  const adapted = adapt(model, [...plugins, tune({ preset: 'head', answers: batch.answers }, { as: 'head' })]);
+  const learner = adapted.learner<tf.Tensor2D>({ loss: answerLoss, cache });
+  let step = 0;
+  return {
+    run: async () => {
+      const lesson = await learner.learn(inputs, targets, { seed: 0, step: step++, samples: batch.ids });
+      await lesson.scalars.data();
+      lesson.dispose();
+    },
+    dispose: () => {
+      learner.dispose();
+      adapted.dispose();
+    },
+  };
+}
+
+const Memory = z.strictObject({ idle: z.number(), peak: z.number() });
+const STEPS = 40;
+
+/** Prints resident memory at the peak of training sides against the first one, each in a process of its own: `bench --backbones NAME --child SIDE`. */
+export async function comparePeaks(bench: string, name: string, sides: readonly string[], goal: number): Promise<void> {
+  const of = (side: string) => inProcessOfItsOwn([bench, '--backbones', name, '--child', side], Memory);
+  const base = await of(sides[0]!);
+  const MB = (bytes: number) => (bytes / 1e6).toFixed(0);
+  for (const side of sides.slice(1)) {
+    const own = await of(side);
+    const ratio = own.peak / base.peak;
+    console.log(`${`${name}, ${side}, memory`.padEnd(44)} ${ratio.toFixed(3)}${ratio > goal ? ' MISSED' : ''}  (goal ${goal}; ${MB(own.peak)} / ${MB(base.peak)} MB at the peak of ${STEPS} steps, ${MB(own.idle)} / ${MB(base.idle)} before)`);
+  }
+}
+
+/** What the child process does: trains with garbage collected after every step, and prints its memory. */
+export async function printPeak(setup: Setup, plugins: readonly Plugin[]): Promise<void> {
+  const idle = process.memoryUsage.rss();
+  const { run } = learning(setup, plugins);
+  for (let i = 0; i < STEPS; i++) {
+    await run();
+    globalThis.gc?.();
+  }
+  console.log(JSON.stringify({ idle, peak: await peakMemory() }));
+}
