@@ -34,8 +34,11 @@ class StoredRecord {
   }
 }
 
-/** From so many multiply-adds on a graph gains by several threads also where its step leaves them waiting in between: docs/engine.md. */
-const MANY = 1 << 24;
+/**
+ * From so many multiply-adds on a graph has several threads. A smaller one that runs before a larger (a policy before its pass)
+ * would leave threads waiting actively, and the larger one computes beside them: docs/engine.md.
+ */
+const MANY = 1 << 27;
 const PENDING = 1 << 16;
 
 type Written = Parameters<MathBackendCPU['write']>[0];
