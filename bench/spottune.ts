@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { adapt, memoryStore, type Plugin } from '@espalier/core';
+import { adapt, activationMemory, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { lora } from '@espalier/lora';
 import { spottune } from '@espalier/spottune';
@@ -89,7 +89,7 @@ async function cached(name: string, turns: Turns): Promise<void> {
   const blocks = setup.model.scope.points.stage.filter((s) => s.role === 'block').length;
   for (const last of [1, 2]) {
     const plugins = () => [spottune({ strategy: 'last_k', last })];
-    const [own, base] = [learning(setup, plugins(), memoryStore()), learning(setup, plugins())];
+    const [own, base] = [learning(setup, plugins(), activationMemory()), learning(setup, plugins())];
     // Blocks of a stack of one stream are not as dear as those that cross: the goal is VL-BERT's.
     const goal = name === 'vl-bert' ? (1.05 * 3 * last) / (blocks + 2 * last) : Infinity;
     console.log(show(`${name}, last ${last} of ${blocks} blocks, cached`, await paired(own.run, base.run, turns), goal));

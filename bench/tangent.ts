@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, memoryStore, tensorsIn, type Adapted, type Learner, type Plugin } from '@espalier/core';
+import { adapt, activationMemory, tensorsIn, type Adapted, type Learner, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { cachedLearner, componentOf, compose, privateLearner, remove, tangent, type Component } from '@espalier/tangent';
 import { rescaledSquare } from '@espalier/train';
@@ -41,7 +41,7 @@ export async function tangentSteps(): Promise<void> {
     ['training, everything linear', learning(all.learner({ loss })), 5.5],
     ['training, everything linear, cached trace', learning(cachedLearner(all, { loss })), 4.4],
     ['training, last block', learning(last.learner({ loss })), Infinity],
-    ['training, last block, cached input', learning(last.learner({ loss, cache: memoryStore() })), 0.6],
+    ['training, last block, cached input', learning(last.learner({ loss, cache: activationMemory() })), 0.6],
     ['inference, last block', forward(last), 1.3],
     ['private step against the same without, last', learning(privateLearner(last, plan, { loss })), 2, learning(last.learner({ loss }))],
     ['private step against the same without, all', learning(privateLearner(all, plan, { loss })), 2, learning(all.learner({ loss }))],

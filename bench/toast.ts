@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { adapt, memoryStore, totalMacs, type Adapted, type Plugin } from '@espalier/core';
+import { adapt, activationMemory, totalMacs, type Adapted, type Plugin } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
 import { lora } from '@espalier/lora';
 import { composeFeedback, toast } from '@espalier/toast';
@@ -65,7 +65,7 @@ async function training(name: string, setup: Setup, turns: Turns): Promise<void>
     const own = learning(setup, [plugin()]);
     console.log(show(`${name}, training, ${side}`, await paired(own.run, base.run, turns), Infinity));
     own.dispose();
-    const cached = learning(setup, [plugin()], memoryStore());
+    const cached = learning(setup, [plugin()], activationMemory());
     for (let i = 0; i < 3; i++) await cached.run(); // computed, compared, read
     console.log(show(`${name}, training, ${side}, cached`, await paired(cached.run, base.run, turns), name === 'lxmert' ? GOALS.cached : Infinity));
     cached.dispose();

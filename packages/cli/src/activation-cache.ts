@@ -1,4 +1,4 @@
-import { memoryStore, type ActivationStore } from '@espalier/core';
+import { activationMemory, type ActivationStore } from '@espalier/core';
 import { activationFiles } from '@espalier/train';
 
 const MEGABYTE = 2 ** 20;
@@ -8,5 +8,5 @@ const MEMORY = 'memory';
 export function activationCache({ cache, cacheSize }: { readonly cache?: string | undefined; readonly cacheSize?: number | undefined }): ActivationStore | undefined {
   if (cache === undefined) return undefined;
   const bound = cacheSize === undefined ? {} : { bytes: cacheSize * MEGABYTE };
-  return cache === MEMORY ? memoryStore(bound) : activationFiles(cache, bound);
+  return cache === MEMORY ? activationMemory(bound) : activationFiles(cache, bound);
 }

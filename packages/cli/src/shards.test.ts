@@ -1,26 +1,14 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { tinyShards } from '../fixtures/shards.ts';
 import { capturedConsole } from './captured-console.ts';
 import { runCommand } from './program.ts';
-import { ShardsSettings } from './settings.ts';
 import { runShards } from './shards.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'espalier-shards-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-const at = (...names: string[]) => join(folder, ...names);
-const options = (out: string, more: object = {}) => {
-  const { config: _, json: __, ...rest } = ShardsSettings.parse({
-    shards: 2, workers: 1, size: 'tiny', data: 'shapes:30', features: 'components', plugin: ['tangent:{"lastK":1}'], loss: 'square', limitTrain: 32, limitEval: 8,
-    epochs: 2, batchSize: 4, checkpointEvery: 2, backend: 'cpu', out: at(out), ...more,
-  });
-  return rest;
-};
-const shard = (out: string, i: number) => at(out, `shard-${i}-of-2`);
-const hasCheckpoint = (directory: string) => existsSync(join(directory, 'checkpoints')) && readdirSync(join(directory, 'checkpoints')).some((name) => name.startsWith('step-'));
-const result = (out: string, i: number) => readFileSync(join(shard(out, i), 'tangent.safetensors'));
+const { at, shard, options, hasCheckpoint, result, remove } = tinyShards();
+afterAll(remove);
 
 beforeAll(() => runShards(options('whole', { workers: 2 })), 120_000);
 

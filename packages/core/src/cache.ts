@@ -16,7 +16,7 @@ export interface CacheStatistics {
 }
 
 /** Keeps up to so many bytes in memory, and nothing more once they are used up. */
-export function memoryStore({ bytes = 2 ** 30 }: { readonly bytes?: number } = {}): ActivationStore {
+export function activationMemory({ bytes = 2 ** 30 }: { readonly bytes?: number } = {}): ActivationStore {
   const held = new Map<string, Float32Array>();
   let used = 0;
   return {

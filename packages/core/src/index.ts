@@ -1,6 +1,6 @@
 export { Account, totalMacs, type CostRow, type Way } from './account.ts';
 export { costsOf, spreadOf, type Cost, type Costs, type Spread } from './costs.ts';
-export { memoryStore, type ActivationStore, type CacheStatistics } from './cache.ts';
+export { activationMemory, type ActivationStore, type CacheStatistics } from './cache.ts';
 export { adapt, Adapted, type AdaptOptions, type LearnOptions, type Learned, type Model } from './adapt.ts';
 export { pluginCommand, type Application, type DirectoryFiles, type PluginCommand, type Workplace } from './command.ts';
 export { CheckpointError, ConflictError, didYouMean, EspalierError, nearest, OptionsError, RefusedError, SelectionError } from './errors.ts';

@@ -1,7 +1,6 @@
-import * as tf from '@tensorflow/tfjs';
-import { adapt, denseGradient } from '@espalier/core';
+import { adapt } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
-import { disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyTwoStream, toBeAllClose, useCpu, useOnnx } from '@espalier/testing';
+import { disposeInputs, gradientsOf, jitter, taughtBySteps, tinyInputs, tinyTwoStream, toBeAllClose, useCpu, useOnnx } from '@espalier/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import { gift } from './gift.ts';
 import { clusterMaps } from './cluster-maps.ts';
@@ -46,27 +45,13 @@ describe('a recorded step', () => {
   it.each(cases)('of %j is replayed with the numbers of a traced one, bit for bit', async (options) => {
     await useOnnx();
     const teach = async (capture: boolean) => {
-      const [model, inputs, targets] = [tinyTwoStream({ dropout: 0.2 }), tinyInputs(), tf.scalar(0)];
+      const model = tinyTwoStream({ dropout: 0.2 });
       const adapted = adapt(model, [gift({ rank: 4, ...options })]);
       jitter(adapted);
-      const learner = adapted.learner<tf.Tensor>({ loss: (y) => tinyLoss(y), capture });
-      const found: number[] = [];
-      for (let step = 0; step < 4; step++) {
-        const lesson = await learner.learn(inputs, targets, { seed: 1, step, samples: ['a', 'b', 'c'] });
-        found.push(...lesson.scalars.dataSync());
-        for (const [path, g] of lesson.gradients) {
-          const { variable } = adapted.parameters.get(path)!;
-          tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(denseGradient(g), 0.05))));
-        }
-        lesson.dispose();
-      }
-      const { last, refused } = learner;
-      learner.dispose();
+      const taught = await taughtBySteps(adapted, { capture });
       adapted.dispose();
       model.dispose();
-      disposeInputs(inputs);
-      targets.dispose();
-      return { found, last, refused };
+      return taught;
     };
     const [traced, replayed] = [await teach(false), await teach(true)];
     expect([replayed.last, replayed.refused]).toEqual(['replayed', undefined]);

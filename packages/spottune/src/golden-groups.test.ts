@@ -2,10 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import { adapt, add, around, definePlugin, finish, matMul, mul, random, reshape, startStep, sub, weight, type Adapted, type Hook, type Host, type LinearPoint, type Plugin, type Value } from '@espalier/core';
 import {
   disposeInputs, gradientsOf, jitter, lossOf, takeInputs, tinyModels, tinyOneStream, tinyTwoStream, toBeAllClose, toBeBitEqual, toDiffer,
-  type TinyInputs, type TinyModel,
+  type TinyInputs,
 } from '@espalier/testing';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { forOneTest } from '../fixtures/adapted.ts';
 import { givenGates } from '../fixtures/given-gates.ts';
 import { commonNoise } from './decide.ts';
 import type { options } from './settings.ts';
@@ -16,13 +17,7 @@ import { decisionsOf, gatesOf } from './usage.ts';
 type Given = z.input<typeof options>;
 
 const { one, two, inputs } = await tinyModels(afterAll);
-const held: { dispose(): void }[] = [];
-afterEach(() => held.splice(0).forEach((x) => x.dispose()));
-const put = (model: TinyModel, plugins: readonly Plugin[]): Adapted<TinyInputs> => {
-  const adapted = adapt(model, plugins);
-  held.push(adapted);
-  return adapted;
-};
+const { keep, put } = forOneTest();
 const inline = (attach: (host: Host) => readonly Hook[]): Plugin => definePlugin({ name: 'inline', version: '0.1.0', hookApi: '1.0', options: z.strictObject({}), attach })();
 const outputOf = async (adapted: Adapted<TinyInputs>, given: TinyInputs = inputs): Promise<Float32Array> => {
   const y = await adapted.forward(given);
@@ -67,7 +62,7 @@ describe('1, 2. one branch for all', () => {
     for (const [build, base] of [[tinyOneStream, one], [tinyTwoStream, two]] as const)
       for (const strategy of ['spottune_block', 'spottune_res', 'spottune'] as const) {
         const model = build();
-        held.push({ dispose: () => model.dispose() });
+        keep({ dispose: () => model.dispose() });
         const adapted = put(model, [spottune({ strategy, policy: sure(true) })]);
         const expected = await outputOf(put(base, []));
         for (const [path, tensor] of model.tensors) if (/^(joint|text|vision|cross)\.\d/.test(path)) tensor.dispose(); // reading one throws
@@ -153,7 +148,7 @@ describe('8. the gate map', () => {
   it.each([['one stream', tinyOneStream, () => one], ['two streams', tinyTwoStream, () => two]] as const)('of %s: what a gate chooses, and nothing else, depends on its branch', async (_, build, base) => {
     const model = base();
     const row = takeInputs(inputs, [0]);
-    held.push({ dispose: () => disposeInputs(row) });
+    keep({ dispose: () => disposeInputs(row) });
     const gates = gatesOf(put(model, [spottune({ strategy: 'spottune', policy: { kind: 'random' } })]));
     const live = new Set(gatesOf(put(model, [spottune({ strategy: 'spottune', readout: 'cls', policy: { kind: 'random' } })])).map((g) => `${g.path} ${g.head}`));
     const bits = drawn('map', gates.length);

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import { Account, adapt, around, CheckpointError, definePlugin, listed, load, save, totalMacs, type Adapted, type Branch, type Hook, type Host, type Plugin, type Streams } from '@espalier/core';
+import { Account, around, CheckpointError, definePlugin, listed, load, save, totalMacs, type Adapted, type Branch, type Hook, type Host, type Plugin, type Streams } from '@espalier/core';
 import {
   disposeInputs, gradientsOf, jitter, lossOf, memoryStore, snapshot, tinyInputs, tinyLoss, tinyModels, tinyOneStream, toBeAllClose, toBeBitEqual, toDiffer, toLeakNothing, toRefuse, train,
-  type TinyInputs, type TinyModel,
+  type TinyInputs,
 } from '@espalier/testing';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { forOneTest } from '../fixtures/adapted.ts';
 import { givenGates } from '../fixtures/given-gates.ts';
 import { connect } from './counterfactual.ts';
 import { mixed } from './mixing.ts';
@@ -20,13 +21,7 @@ type Given = z.input<typeof options>;
 const { one, two, inputs } = await tinyModels(afterAll);
 const ten = tinyInputs({ lengths: Array.from({ length: 10 }, () => [5, 3] as const) });
 afterAll(() => disposeInputs(ten));
-const held: { dispose(): void }[] = [];
-afterEach(() => held.splice(0).forEach((x) => x.dispose()));
-const put = (model: TinyModel, plugins: readonly Plugin[]): Adapted<TinyInputs> => {
-  const adapted = adapt(model, plugins);
-  held.push(adapted);
-  return adapted;
-};
+const { keep, put } = forOneTest();
 const inline = (attach: (host: Host) => readonly Hook[]): Plugin => definePlugin({ name: 'inline', version: '0.1.0', hookApi: '1.0', options: z.strictObject({}), attach })();
 const outputOf = async (adapted: Adapted<TinyInputs>, given: TinyInputs = inputs, step = {}): Promise<Float32Array> => {
   const y = await adapted.forward(given, step);
@@ -143,7 +138,7 @@ describe('18. state', () => {
     const store = memoryStore();
     await save(adapted, store, { config: null });
     const again = await load(two, store, { resolve: async () => spottune });
-    held.push(again);
+    keep(again);
     expect([...again.parameters.keys()].filter((p) => /policy\.(down\.kernel|baseline)|multiplier/.test(p))).toHaveLength(3);
     for (const [path, values] of snapshot(adapted)) toBeBitEqual(again.parameters.get(path)!.variable.dataSync(), values, path);
     for (const step of [{}, { training: true, seed: 3, step: 5 }]) {
@@ -157,7 +152,7 @@ describe('18. state', () => {
     tf.tidy(() => tuned.assign(tf.fill(tuned.shape, 9)));
     toBeBitEqual(await outputOf(frozen), before);
     const other = tinyOneStream({ seed: 1 });
-    held.push(other);
+    keep(other);
     await toRefuse(() => load(other, store, { resolve: async () => spottune }), CheckpointError);
   });
 });

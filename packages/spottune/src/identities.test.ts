@@ -4,8 +4,9 @@ import {
   adapter, disposeInputs, gradientsOf, jitter, takeInputs, tinyInputs, tinyOneStream, tinyTwoStream, toBeAllClose, toBeBitEqual, toDiffer, toRefuse,
   useCpu, type TinyInputs, type TinyModel,
 } from '@espalier/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { forOneTest } from '../fixtures/adapted.ts';
 import type { options } from './settings.ts';
 import { spottune } from './spottune.ts';
 import { decisionsOf } from './usage.ts';
@@ -23,9 +24,7 @@ afterAll(() => {
   models.forEach((m) => m.dispose());
   disposeInputs(inputs);
 });
-const held: { dispose(): void }[] = [];
-afterEach(() => held.splice(0).forEach((x) => x.dispose()));
-const kept = <T extends { dispose(): void }>(x: T): T => (held.push(x), x);
+const { keep: kept } = forOneTest();
 const put = (model: TinyModel, plugins: readonly Plugin[], seed = 0): Adapted<TinyInputs> => kept(adapt(model, plugins, { seed }));
 
 const outputOf = async (adapted: Adapted<TinyInputs>, given: TinyInputs = inputs, step = {}): Promise<Float32Array> => {

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, evaluate, listed, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Plugin, type Streams } from '@espalier/core';
+import { adapt, evaluate, listed, mul, OptionsError, scale, SelectionError, totalMacs, type Adapted, type Branch, type Streams } from '@espalier/core';
 import {
   adapter, disposeInputs, gradientsOf, jitter, tinyModels, tinyInputs, tinyLoss, tinyTwoStream, toBeAllClose, toRefuse, train, useCpu, useOnnx,
-  type TinyInputs, type TinyModel,
+  type TinyInputs,
 } from '@espalier/testing';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
+import { forOneTest } from '../fixtures/adapted.ts';
 import type { BudgetSchema } from './budget-options.ts';
 import { connect } from './counterfactual.ts';
 import type { options } from './settings.ts';
@@ -15,13 +16,7 @@ import { decisionsOf, gatesOf, globalGates, usageOf } from './usage.ts';
 type Given = z.input<typeof options>;
 
 const { one, two, inputs } = await tinyModels(afterAll);
-const held: { dispose(): void }[] = [];
-afterEach(() => held.splice(0).forEach((x) => x.dispose()));
-const put = (model: TinyModel, plugins: readonly Plugin[]): Adapted<TinyInputs> => {
-  const adapted = adapt(model, plugins);
-  held.push(adapted);
-  return adapted;
-};
+const { put } = forOneTest();
 const routed = (given: Given, model = one) => put(model, [spottune(given)]);
 const sum = (xs: ArrayLike<number>) => Array.from(xs).reduce((a, b) => a + b, 0);
 

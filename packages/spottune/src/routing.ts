@@ -3,7 +3,7 @@ import { around, blend, divide, Dual, listed, takeRows, through, type Branch, ty
 import type { Branches, BranchesOf } from './branches.ts';
 import { connect } from './counterfactual.ts';
 import { waysOf } from './expectation.ts';
-import { evaluates, partitionOf, type Sorted } from './sorted.ts';
+import { divided, evaluates, partitionOf, wayOf, type Sorted } from './sorted.ts';
 import type { Unit } from './units.ts';
 
 /** What a step decided, for the routes to read. */
@@ -56,25 +56,17 @@ function routed(unit: Unit, { on, off }: Branches, routing: Routing, streams: St
   const bits = step.get(decided.chosen); // of the whole batch, whichever rows run here
   const { samples } = step;
   const rows = step.positions;
-  const open = rows.map((row) => bits.subarray(row * count + unit.first, row * count + unit.first + unit.width).reduce((n, bit) => n + bit, 0));
-  const kinds = [
-    { rows: positions(open, (n) => n === unit.width), branch: on },
-    { rows: positions(open, (n) => n === 0), branch: off },
-    { rows: positions(open, (n) => n > 0 && n < unit.width), branch: mixing(gate, { on, off }) },
-  ];
-  const selected = divide(step, kinds.map((k) => k.rows), streams, kinds.map((k) => k.branch));
+  const way = (i: number) => wayOf(bits, rows[i]!, unit, count);
+  const selected = divide(step, divided(rows.length, way), streams, [on, off, mixing(gate, { on, off })]);
   if (!learns) return selected;
   const { fraction, every } = counterfactual;
   const { seed, step: at } = step.shared;
   if (at % every !== 0) return selected;
-  const evaluated = (row: number) => evaluates({ seed, step: at, sample: samples[row]!, name: decided.gates.name, unit, fraction });
-  const [opened, closed] = kinds.map((k) => k.rows.filter(evaluated));
-  const rest = positions(open, (_, i) => !evaluated(i));
-  return connect(streams, selected, { gate, partition: listed([opened!, closed!, rest]), scale: 1 / fraction, on, off });
+  const evaluated = (i: number) => evaluates({ seed, step: at, sample: samples[i]!, name: decided.gates.name, unit, fraction });
+  const partition = listed(divided(rows.length, (i) => (evaluated(i) ? way(i) : 2)));
+  return connect(streams, selected, { gate, partition, scale: 1 / fraction, on, off });
 }
 
 /** Samples whose heads do not agree run both branches, chosen head by head. */
 const mixing = (gate: tf.Tensor2D, { on, off }: Branches): Branch => (s, rows) =>
   blend(rows ? (takeRows(gate, rows) as tf.Tensor2D) : gate, s, (x) => on(x, rows), (x) => off(x, rows));
-
-const positions = <T>(xs: readonly T[], keep: (x: T, i: number) => boolean): number[] => xs.flatMap((x, i) => (keep(x, i) ? [i] : []));

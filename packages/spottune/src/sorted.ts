@@ -19,8 +19,7 @@ interface Packed {
 /** Sorts the samples of a batch by their gates, [B D] row by row. */
 export function sort(step: Step, open: Uint8Array, units: readonly Unit[], gates: number, { fraction, every }: { readonly fraction: number; readonly every: number }, name: string): Sorted {
   const { samples } = step;
-  const opened = (b: number, { first, width }: Unit) => open.subarray(b * gates + first, b * gates + first + width).reduce((n, bit) => n + bit, 0);
-  const kindOf = (b: number, u: Unit) => (opened(b, u) === u.width ? 0 : opened(b, u) === 0 ? 1 : 2);
+  const kindOf = (b: number, u: Unit) => wayOf(open, b, u, gates);
   const { seed, step: at } = step.shared;
   const evaluated = (b: number, u: Unit) => evaluates({ seed, step: at, sample: samples[b]!, name, unit: u, fraction });
   const learns = at % every === 0;
@@ -30,16 +29,23 @@ export function sort(step: Step, open: Uint8Array, units: readonly Unit[], gates
   };
 }
 
+/** What a sample's gates of a unit say: 0 all open, 1 all closed, 2 some of each. */
+export function wayOf(open: Uint8Array, sample: number, { first, width }: Unit, gates: number): 0 | 1 | 2 {
+  const at = sample * gates + first;
+  const opened = open.subarray(at, at + width).reduce((n, bit) => n + bit, 0);
+  return opened === width ? 0 : opened === 0 ? 1 : 2;
+}
+
 /** Whether a training step evaluates, for a sample and unit, the branch not taken: with a chance of `fraction`. */
 export const evaluates = ({ seed, step, sample, name, unit, fraction }: { readonly seed: number; readonly step: number; readonly sample: string; readonly name: string; readonly unit: Unit; readonly fraction: number }): boolean =>
   fraction === 1 || random(seed, step, sample, `${name} ${unit.stage.path}`).uniform() < fraction;
 
-/** The samples of one unit by kind. */
-const divided = (batch: number, kindOf: (b: number) => number): number[][] => {
-  const parts: number[][] = [[], [], []];
-  for (let b = 0; b < batch; b++) parts[kindOf(b)]!.push(b);
+/** Positions 0 to count - 1 by way. */
+export function divided(count: number, way: (i: number) => 0 | 1 | 2): readonly [number[], number[], number[]] {
+  const parts: [number[], number[], number[]] = [[], [], []];
+  for (let i = 0; i < count; i++) parts[way(i)].push(i);
   return parts;
-};
+}
 
 function pack(all: readonly (readonly number[][])[]): Packed {
   const each = all.map(packed);

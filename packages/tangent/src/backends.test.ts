@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { adapt, denseGradient } from '@espalier/core';
 import { selectBackend } from '@espalier/core/backend';
-import { disposeInputs, gradientsOf, jitter, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, useCpu, useOnnx } from '@espalier/testing';
+import { disposeInputs, gradientsOf, jitter, taughtBySteps, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, toBeAllClose, useCpu, useOnnx } from '@espalier/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import { cachedLearner } from './cached.ts';
 import { componentOf } from './component.ts';
@@ -60,27 +60,13 @@ describe.each(['wasm', 'onnx'])('on %s', (backend) => {
 it('a recorded step is replayed with the numbers of a traced one, bit for bit', async () => {
   await useOnnx();
   const teach = async (capture: boolean) => {
-    const [model, inputs, targets] = [tinyTwoStream(), tinyInputs(), tf.scalar(0)];
+    const model = tinyTwoStream();
     const adapted = adapt(model, [tangent({ reinit: true, replaceCls: true, lastK: 2, dropout: true })]);
     jitter(adapted);
-    const learner = adapted.learner<tf.Tensor>({ loss: (y) => tinyLoss(y), capture });
-    const found: number[] = [];
-    for (let step = 0; step < 4; step++) {
-      const lesson = await learner.learn(inputs, targets, { seed: 1, step, samples });
-      found.push(...lesson.scalars.dataSync());
-      for (const [path, g] of lesson.gradients) {
-        const { variable } = adapted.parameters.get(path)!;
-        tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(denseGradient(g), 0.05))));
-      }
-      lesson.dispose();
-    }
-    const { last, refused } = learner;
-    learner.dispose();
+    const taught = await taughtBySteps(adapted, { capture });
     adapted.dispose();
     model.dispose();
-    disposeInputs(inputs);
-    targets.dispose();
-    return { found, last, refused };
+    return taught;
   };
   const [traced, replayed] = [await teach(false), await teach(true)];
   expect([replayed.last, replayed.refused]).toEqual(['replayed', undefined]);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, denseGradient, EspalierError, memoryStore } from '@espalier/core';
+import { adapt, denseGradient, EspalierError, activationMemory } from '@espalier/core';
 import { disposeInputs, jitter, scaler, takeInputs, tinyLoss, tinyModels, toBeAllClose, toLeakNothing, toRefuse } from '@espalier/testing';
 import { afterAll, expect, it } from 'vitest';
 import { cachedLearner } from './cached.ts';
@@ -44,7 +44,7 @@ it.each([['one stream', one, 1], ['two streams', two, 1], ['two streams, both cr
   const plain = adapted.learner<undefined>({ loss });
   const mixed = takeInputs(inputs, [2, 0, 1]);
   await toLeakNothing(async () => {
-    const cached = adapted.learner<undefined>({ loss, cache: memoryStore() });
+    const cached = adapted.learner<undefined>({ loss, cache: activationMemory() });
     const products: number[] = [];
     for (const [batch, samples] of [[inputs, 'abc'], [mixed, 'cab'], [mixed, 'cab'], [inputs, 'abc']] as const) {
       const a = await plain.learn(batch, undefined, key(samples));

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, memoryStore, mul, normal, scale, value, weight, withLowRank, zeros, type ActivationStore, type Host, type LinearRole, type Plugin, type Select } from '@espalier/core';
+import { adapt, activationMemory, mul, normal, scale, value, weight, withLowRank, zeros, type ActivationStore, type Host, type LinearRole, type Plugin, type Select } from '@espalier/core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { useCpu, useOnnx } from './backend.ts';
 import { inline } from './inline.ts';
@@ -53,7 +53,7 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('a cache of what no
     const [model, a, b] = [dry[kind](), tinyInputs({ lengths }), tinyInputs({ lengths, seed: 1 })];
     const batches = [a, b, a, b, a, b, takeInputs(a, [2, 0, 3, 1]), b];
     const plain = await taught(model, [update(at)], batches);
-    const kept = await taught(model, [update(at)], batches, memoryStore());
+    const kept = await taught(model, [update(at)], batches, activationMemory());
     expect(kept.numbers).toEqual(plain.numbers);
     // Two batches computed, one more of a batch that is there, to compare.
     expect(kept.cached).toEqual({ hits: 5, misses: 3, full: false, refused: undefined });
@@ -68,7 +68,7 @@ describe('a cache', () => {
     await useCpu();
     const [model, batch] = [dry.two(), tinyInputs({ lengths })];
     const seen = { samples: 0 };
-    const store = memoryStore();
+    const store = activationMemory();
     const { cached } = await taught(model, [counting(seen, { role: 'block.output', stream: 'text', block: [0, 1] }), update({ role: 'ffn.up', block: [3, 4] })], [batch, batch, batch, batch], store);
     expect(cached).toMatchObject({ hits: 2, misses: 2 });
     // To find out what is read, to keep it, and to compare.
@@ -83,7 +83,7 @@ describe('a cache', () => {
     const [a, b] = [tinyInputs({ lengths }), tinyInputs({ lengths, seed: 1 })];
     const crossed: TinyInputs = { ...b, ids: a.ids, segments: a.segments, textMask: a.textMask }; // the questions of a about the images of b
     const keys = new Set<string>();
-    const inner = memoryStore();
+    const inner = activationMemory();
     const store: ActivationStore = { ...inner, set: (key, values) => (keys.add(key), inner.set(key, values)) };
     await taught(model, [update({ role: 'cross.query', block: [2, 3] })], [a, crossed], store);
     expect(keys.size).toBe(3 * lengths.length); // questions, and images of both
@@ -98,7 +98,7 @@ describe('a cache', () => {
     await useCpu();
     const [model, batch] = [make(), tinyInputs({ lengths })];
     const plain = await taught(model, [plugin()], [batch, batch]);
-    const kept = await taught(model, [plugin()], [batch, batch], memoryStore());
+    const kept = await taught(model, [plugin()], [batch, batch], activationMemory());
     expect(kept.cached).toMatchObject({ hits: 0, misses: 0 });
     expect(kept.cached!.refused).toMatch(reason);
     expect(kept.numbers).toEqual(plain.numbers);
@@ -109,7 +109,7 @@ describe('a cache', () => {
   it('is given up where what it holds is not what is computed, and says where', async () => {
     await useCpu();
     const [model, batch] = [dry.one(), tinyInputs({ lengths })];
-    const inner = memoryStore();
+    const inner = activationMemory();
     const forgetful: ActivationStore = { ...inner, set: (key, values) => inner.set(key, values.map((x, i) => (i === 5 ? x + 1e-3 : x))) };
     const at = { role: 'ffn.up', block: [1, 2] } as const;
     const plain = await taught(model, [update(at)], [batch, batch, batch]);
@@ -127,7 +127,7 @@ describe('a cache', () => {
     const at = { role: 'ffn.up', block: [1, 2] } as const;
     const batches = [a, b, a, b, a, b];
     const plain = await taught(model, [update(at)], batches);
-    const kept = await taught(model, [update(at)], batches, memoryStore({ bytes: 2800 }));
+    const kept = await taught(model, [update(at)], batches, activationMemory({ bytes: 2800 }));
     expect(kept.cached).toMatchObject({ hits: 1, misses: 5, full: true, refused: undefined });
     expect(kept.numbers).toEqual(plain.numbers);
     [a, b].forEach(disposeInputs);
@@ -137,7 +137,7 @@ describe('a cache', () => {
   it('that outlives the process names weights and frozen plugins in its keys', async () => {
     await useCpu();
     const batch = tinyInputs({ lengths });
-    const inner = memoryStore();
+    const inner = activationMemory();
     const keys = new Set<string>();
     const store: ActivationStore = { ...inner, persistent: true, set: (key, values) => (keys.add(key), inner.set(key, values)) };
     const at = { role: 'ffn.up', block: [1, 2] } as const;

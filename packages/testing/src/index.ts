@@ -8,4 +8,4 @@ export { memoryStore } from './store.ts';
 export { crossBlock, transformerBlock, type BlockSizes } from './tiny-blocks.ts';
 export { drawn, tinyOneStream, tinyTwoStream, type TinyModel, type TinyOptions } from './tiny.ts';
 export { tinyModels } from './tiny-models.ts';
-export { gradientsOf, jitter, lossOf, snapshot, tinyLoss, train } from './training.ts';
+export { gradientsOf, jitter, lossOf, snapshot, taughtBySteps, tinyLoss, train } from './training.ts';

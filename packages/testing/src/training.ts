@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { evaluate, finish, random, startStep, tidy, type Adapted, type LearnOptions, type StepOptions } from '@espalier/core';
-import type { TinyInputs } from './inputs.ts';
+import { denseGradient, evaluate, finish, random, startStep, tidy, type Adapted, type LearnOptions, type StepOptions } from '@espalier/core';
+import { disposeInputs, tinyInputs, type TinyInputs } from './inputs.ts';
 
 /** A target for entry i of an output: something that no output is by chance. */
 const targetOf = (i: number) => Math.sin(1.7 * i + 0.3);
@@ -58,3 +58,26 @@ export function jitter(adapted: Adapted<TinyInputs>, { seed = 0, deviation = 0.2
 /** What variables hold, by name. */
 export const snapshot = (adapted: Adapted<TinyInputs>, keep: (name: string) => boolean = () => true): Map<string, Float32Array> =>
   new Map([...adapted.parameters.values()].filter(({ path }) => keep(path)).map(({ path, variable }) => [path, variable.dataSync<'float32'>().slice()]));
+
+/**
+ * A few steps of gradient descent by a learner, each on a batch of its own: losses and other scalars of every step, and how
+ * the last one was run. With and without `capture` the numbers must be the same bits.
+ */
+export async function taughtBySteps(adapted: Adapted<TinyInputs>, { capture, steps = 4, rate = 0.05 }: { readonly capture: boolean; readonly steps?: number; readonly rate?: number }) {
+  const learner = adapted.learner<undefined>({ loss: (y) => tinyLoss(y), capture });
+  const found: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    const inputs = tinyInputs({ seed: step });
+    const lesson = await learner.learn(inputs, undefined, { seed: 1, step, samples: ['a', 'b', 'c'] });
+    found.push(...lesson.scalars.dataSync());
+    for (const [path, g] of lesson.gradients) {
+      const { variable } = adapted.parameters.get(path)!;
+      tf.tidy(() => variable.assign(tf.sub(variable, tf.mul(denseGradient(g), rate))));
+    }
+    lesson.dispose();
+    disposeInputs(inputs);
+  }
+  const { last, refused } = learner;
+  learner.dispose();
+  return { found, last, refused };
+}

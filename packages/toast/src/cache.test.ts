@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { adapt, memoryStore, type ActivationStore } from '@espalier/core';
+import { adapt, activationMemory, type ActivationStore } from '@espalier/core';
 import { disposeInputs, jitter, takeInputs, tinyInputs, tinyLoss, tinyOneStream, tinyTwoStream, useCpu, useOnnx, type TinyInputs, type TinyModel } from '@espalier/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import { toast } from './toast.ts';
@@ -37,7 +37,7 @@ describe.each([['cpu', useCpu], ['onnx', useOnnx]] as const)('T8: the first pass
     const other = takeInputs(a, [2, 0, 3, 1]); // the same samples in another order
     const batches = [a, b, a, b, a, other];
     const plain = await taught(model, options, batches);
-    const kept = await taught(model, options, batches, memoryStore());
+    const kept = await taught(model, options, batches, activationMemory());
     expect(kept.numbers).toEqual(plain.numbers);
     expect(kept.cached).toEqual({ hits: 3, misses: 3, full: false, refused: undefined }); // the third is computed as well, to compare
     expect(kept.last).toBe(name === 'onnx' ? 'replayed' : 'traced');
@@ -51,7 +51,7 @@ describe('what is kept', () => {
     await useCpu();
     const [model, inputs] = [tinyTwoStream({ dropout: 0 }), tinyInputs({ lengths })];
     const sets: Float32Array[] = [];
-    const store = memoryStore();
+    const store = activationMemory();
     await taught(model, {}, [inputs], { ...store, set: (key, values) => (sets.push(values), store.set(key, values)) });
     // Each entry is T, T D values and T of the mask: of text and vision below the cross blocks, and of both on top.
     expect(sets.map((s) => s.length).sort((x, y) => x - y)).toEqual([1 + 17 * 3, 1 + 17 * 5].flatMap((n) => Array.from({ length: 8 }, () => n)));
@@ -62,7 +62,7 @@ describe('what is kept', () => {
   it('is nothing under dropout, and it says why', async () => {
     await useCpu();
     const [model, inputs] = [tinyTwoStream({ dropout: 0.1 }), tinyInputs({ lengths })];
-    const { cached } = await taught(model, {}, [inputs, inputs], memoryStore());
+    const { cached } = await taught(model, {}, [inputs, inputs], activationMemory());
     expect(cached?.hits).toBe(0);
     expect(cached?.refused).toMatch(/drawn anew in every step.*without dropout/);
     disposeInputs(inputs);

@@ -21,7 +21,7 @@ export interface FitOptions {
   readonly accumulate?: number; // batches per update; default 1. The last update of an epoch takes what is left
   readonly recompute?: boolean; // compute a block's activations again for its gradient instead of keeping them; default false
   readonly capture?: boolean; // record the step and replay it where the backend can (onnx) and the step allows it; default true. The numbers are the same
-  readonly cache?: ActivationStore; // keeps what nothing trainable touches from step to step: core's memoryStore() or activationFiles(DIR). The numbers are the same
+  readonly cache?: ActivationStore; // keeps what nothing trainable touches from step to step: core's activationMemory() or activationFiles(DIR). The numbers are the same
   readonly evaluateEvery?: number; // epochs; default 1. The end of the run is always evaluated
   readonly best?: BestOptions;
   readonly checkpoint?: CheckpointOptions;
@@ -51,7 +51,7 @@ const FitSchema = z.strictObject({
   accumulate: positive.default(1),
   recompute: z.boolean().default(false),
   capture: z.boolean().default(true),
-  cache: z.custom<ActivationStore>((x) => typeof x === 'object' && x !== null && 'get' in x && 'set' in x, 'expected a store such as memoryStore() or activationFiles(DIR)').optional(),
+  cache: z.custom<ActivationStore>((x) => typeof x === 'object' && x !== null && 'get' in x && 'set' in x, 'expected a store such as activationMemory() or activationFiles(DIR)').optional(),
   evaluateEvery: positive.default(1),
   best: nested.optional(),
   checkpoint: nested.optional(),
