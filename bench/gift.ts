@@ -6,7 +6,7 @@ import { gift } from '@espalier/gift';
 import { lora } from '@espalier/lora';
 import { backbone, backbones, type VqaModel } from '@espalier/vl-models';
 import { paired, show } from './paired.ts';
-import { comparePeaks, learning, passing, printPeak, setUp, type Setup, type Turns } from './training.ts';
+import { comparePeaks, learning, passing, printPeak, scaleOf, scaleOptions, setUp, type Scale, type Setup, type Turns } from './training.ts';
 
 const LORA = 'lora r8';
 const at = { role: ['attention.output', 'cross.output'] } as const;
@@ -19,31 +19,32 @@ const MEMORY_GOAL = 1.05;
 
 /**
  * A training step of GIFT against one of LoRA r8 at the same places, in time and in memory at the peak; a forward pass of the
- * merged model against the plain one. Batch 32, size small.
+ * merged model against the plain one.
  *
- *   npm run bench -- gift [--backbones lxmert,vl-bert] [--pairs 41] [--each 4] [--only time|memory]
+ *   npm run bench -- gift [--backbones lxmert,vl-bert] [--pairs 41] [--each 4] [--only time|memory] [--size small|base] [--batch 32]
  */
 export async function giftSteps(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
-    options: { backbones: { type: 'string', default: [...backbones.keys()].join(',') }, pairs: { type: 'string', default: '41' }, each: { type: 'string', default: '4' }, only: { type: 'string' }, child: { type: 'string' } },
+    options: { backbones: { type: 'string', default: [...backbones.keys()].join(',') }, pairs: { type: 'string', default: '41' }, each: { type: 'string', default: '4' }, only: { type: 'string' }, child: { type: 'string' }, ...scaleOptions },
   });
   const name = (await selectBackend()).name;
   const chosen = values.backbones.split(',');
+  const scale = scaleOf(values);
   if (values.child !== undefined) {
-    const setup = setUp(chosen[0]!);
-    return printPeak(setup, pluginsOf(values.child, setup.model));
+    const setup = setUp(chosen[0]!, scale);
+    return printPeak(setup, scale, pluginsOf(values.child, setup.model));
   }
   const turns = { pairs: Number(values.pairs), each: Number(values.each) };
-  console.log(`GIFT against LoRA r8 at the outputs of attention, merged against plain (batch 32, size small, ${name}, ${turns.pairs} pairs of ${turns.each})`);
+  console.log(`GIFT against LoRA r8 at the outputs of attention, merged against plain (batch ${scale.batch}, size ${scale.size}, ${name}, ${turns.pairs} pairs of ${turns.each})`);
   for (const one of chosen) {
-    if (values.only !== 'memory') await times(one, turns);
-    if (values.only !== 'time') await comparePeaks('gift', one, [LORA, ...Object.keys(sides)], MEMORY_GOAL);
+    if (values.only !== 'memory') await times(one, scale, turns);
+    if (values.only !== 'time') await comparePeaks('gift', one, scale, [LORA, ...Object.keys(sides)], MEMORY_GOAL);
   }
 }
 
-async function times(name: string, turns: Turns): Promise<void> {
-  const setup = setUp(name);
+async function times(name: string, scale: Scale, turns: Turns): Promise<void> {
+  const setup = setUp(name, scale);
   const base = learning(setup, pluginsOf(LORA, setup.model));
   for (const [side, { goal }] of Object.entries(sides)) {
     const own = learning(setup, pluginsOf(side, setup.model));
@@ -51,7 +52,7 @@ async function times(name: string, turns: Turns): Promise<void> {
     own.dispose();
   }
   base.dispose();
-  await forwards(name, setup, turns);
+  await forwards(name, scale.size, setup, turns);
   setup.dispose();
 }
 
@@ -61,13 +62,13 @@ function pluginsOf(side: string, { scope }: VqaModel<unknown>): Plugin[] {
 }
 
 /** A model built from merged weights against the plain one. */
-async function forwards(name: string, setup: Setup, turns: Turns): Promise<void> {
+async function forwards(name: string, size: Scale['size'], setup: Setup, turns: Turns): Promise<void> {
   const { model } = setup;
   const { build, sizes } = backbone(name);
   const adapted = adapt(model, [gift()]);
   const merged = await adapted.merge();
   adapted.dispose();
-  const own = adapt(build(sizes.small, (path) => merged.get(path)!), []);
+  const own = adapt(build(sizes[size], (path) => merged.get(path)!), []);
   console.log(show(`${name}, merged, forward`, await paired(passing(own, setup), passing(adapt(model, []), setup), turns), 1.01));
   tf.dispose([...merged.values()]);
 }

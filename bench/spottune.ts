@@ -4,7 +4,7 @@ import { selectBackend } from '@espalier/core/backend';
 import { lora } from '@espalier/lora';
 import { spottune } from '@espalier/spottune';
 import { paired, show } from './paired.ts';
-import { comparePeaks, learning, passing, printPeak, setUp, type Turns } from './training.ts';
+import { comparePeaks, learning, passing, printPeak, scaleOf, scaleOptions, setUp, type Scale, type Turns } from './training.ts';
 
 /** A side that is compared, and the most it may cost. */
 interface Side {
@@ -27,7 +27,8 @@ const steps: Readonly<Record<string, Side>> = {
   [STANDARD]: { plugins: () => [spottune({ strategy: 'standard' })], goal: Infinity },
   'spottune_block, scheme A': { plugins: () => [spottune(half)], goal: 1.25 },
   'spottune_block, scheme C, M = 4': { plugins: () => [spottune({ ...half, counterfactual: { every: 4 } })], goal: 1 },
-  'spottune_block, LoRA r8 tuned': { plugins: () => [spottune({ ...half, copies: false }), lora({ rank: 8 })], goal: 0.8 },
+  'LoRA r8 tuned, scheme A': { plugins: () => [spottune({ ...half, copies: false }), lora({ rank: 8 })], goal: Infinity },
+  'LoRA r8 tuned, scheme C, M = 4': { plugins: () => [spottune({ ...half, copies: false, counterfactual: { every: 4 } }), lora({ rank: 8 })], goal: 0.8 },
   'spottune_block, dense': { plugins: () => [spottune({ ...half, executor: 'dense' })], goal: Infinity },
 };
 const MEMORY_GOAL = 1.2;
@@ -35,32 +36,33 @@ const MEMORY_GOAL = 1.2;
 /**
  * What adaptive fine-tuning costs: a forward pass against the plain model's, a training step and its memory against standard
  * fine-tuning of the same blocks (gradients, without the optimiser). Gates open for half of the samples where nothing else
- * is said; batch 32, size small. A turn of a side holds four steps, so that scheme C's dear one is in each.
+ * is said. A turn of a side holds four steps, so that scheme C's dear one is in each.
  *
  * And a training step of the last blocks, all below them read from a cache, against the same without it.
  *
- *   npm run bench -- spottune [--backbones vl-bert,lxmert] [--pairs 31] [--only forward|training|memory|cache]
+ *   npm run bench -- spottune [--backbones vl-bert,lxmert] [--pairs 31] [--only forward|training|memory|cache] [--size small|base] [--batch 32]
  */
 export async function spottuneSteps(args: string[]): Promise<void> {
   const { values } = parseArgs({
-    args, options: { backbones: { type: 'string', default: 'vl-bert,lxmert' }, pairs: { type: 'string', default: '31' }, only: { type: 'string' }, child: { type: 'string' } },
+    args, options: { backbones: { type: 'string', default: 'vl-bert,lxmert' }, pairs: { type: 'string', default: '31' }, only: { type: 'string' }, child: { type: 'string' }, ...scaleOptions },
   });
   const { name } = await selectBackend();
   const chosen = values.backbones.split(',');
-  if (values.child !== undefined) return printPeak(setUp(chosen[0]!), steps[values.child]!.plugins());
+  const scale = scaleOf(values);
+  if (values.child !== undefined) return printPeak(setUp(chosen[0]!, scale), scale, steps[values.child]!.plugins());
   const turns = { pairs: Number(values.pairs), each: 4 };
   const does = (part: string) => values.only === undefined || values.only === part;
-  console.log(`adaptive fine-tuning (batch 32, size small, ${name}, ${turns.pairs} pairs of ${turns.each})`);
+  console.log(`adaptive fine-tuning (batch ${scale.batch}, size ${scale.size}, ${name}, ${turns.pairs} pairs of ${turns.each})`);
   for (const backboneName of chosen) {
-    if (does('forward')) await forward(backboneName, turns);
-    if (does('training')) await training(backboneName, turns);
-    if (does('memory')) await comparePeaks('spottune', backboneName, Object.keys(steps), MEMORY_GOAL);
-    if (does('cache')) await cached(backboneName, turns);
+    if (does('forward')) await forward(backboneName, scale, turns);
+    if (does('training')) await training(backboneName, scale, turns);
+    if (does('memory')) await comparePeaks('spottune', backboneName, scale, Object.keys(steps), MEMORY_GOAL);
+    if (does('cache')) await cached(backboneName, scale, turns);
   }
 }
 
-async function forward(name: string, turns: Turns): Promise<void> {
-  const setup = setUp(name);
+async function forward(name: string, scale: Scale, turns: Turns): Promise<void> {
+  const setup = setUp(name, scale);
   const plain = adapt(setup.model, []);
   for (const [side, { plugins, goal }] of Object.entries(forwards)) {
     const own = adapt(setup.model, plugins());
@@ -70,8 +72,8 @@ async function forward(name: string, turns: Turns): Promise<void> {
   setup.dispose();
 }
 
-async function training(name: string, turns: Turns): Promise<void> {
-  const setup = setUp(name);
+async function training(name: string, scale: Scale, turns: Turns): Promise<void> {
+  const setup = setUp(name, scale);
   const base = learning(setup, steps[STANDARD]!.plugins());
   for (const [side, { plugins, goal }] of Object.entries(steps)) {
     if (side === STANDARD) continue;
@@ -84,8 +86,8 @@ async function training(name: string, turns: Turns): Promise<void> {
 }
 
 /** Later epochs of training the last k of L blocks: with a cache k forward and 2 k backward of L + 2 k, in units of a block. */
-async function cached(name: string, turns: Turns): Promise<void> {
-  const setup = setUp(name);
+async function cached(name: string, scale: Scale, turns: Turns): Promise<void> {
+  const setup = setUp(name, scale);
   const blocks = setup.model.scope.points.stage.filter((s) => s.role === 'block').length;
   for (const last of [1, 2]) {
     const plugins = () => [spottune({ strategy: 'last_k', last })];

@@ -4,7 +4,7 @@ import { selectBackend } from '@espalier/core/backend';
 import { lora } from '@espalier/lora';
 import { composeFeedback, toast } from '@espalier/toast';
 import { paired, show } from './paired.ts';
-import { comparePeaks, learning, passing, printPeak, setUp, type Setup, type Turns } from './training.ts';
+import { comparePeaks, learning, passing, printPeak, scaleOf, scaleOptions, setUp, type Setup, type Turns } from './training.ts';
 
 const LORA = 'lora r8';
 const sides: Readonly<Record<string, () => Plugin>> = { [LORA]: () => lora({ rank: 8 }), toast: () => toast(), 'toast, Lite': () => toast({ feedback: 'lite' }) };
@@ -13,27 +13,28 @@ const GOALS = { whole: 2.25, late: 1.45, cached: 0.75, memory: 1.3 };
 
 /**
  * What TOAST costs: forward passes against the plain model, with the ratio of multiply-adds beside it; training steps and their
- * memory at the peak against LoRA r8, as it is and with the first pass and what both passes share read from a cache. Batch 32, size small.
+ * memory at the peak against LoRA r8, as it is and with the first pass and what both passes share read from a cache.
  *
- *   npm run bench -- toast [--backbones lxmert,vl-bert] [--pairs 31] [--each 4] [--only forward|training|memory]
+ *   npm run bench -- toast [--backbones lxmert,vl-bert] [--pairs 31] [--each 4] [--only forward|training|memory] [--size small|base] [--batch 32]
  */
 export async function toastSteps(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
-    options: { backbones: { type: 'string', default: 'lxmert,vl-bert' }, pairs: { type: 'string', default: '31' }, each: { type: 'string', default: '4' }, only: { type: 'string' }, child: { type: 'string' } },
+    options: { backbones: { type: 'string', default: 'lxmert,vl-bert' }, pairs: { type: 'string', default: '31' }, each: { type: 'string', default: '4' }, only: { type: 'string' }, child: { type: 'string' }, ...scaleOptions },
   });
   const { name } = await selectBackend();
   const chosen = values.backbones.split(',');
-  if (values.child !== undefined) return printPeak(setUp(chosen[0]!), [sides[values.child]!()]);
+  const scale = scaleOf(values);
+  if (values.child !== undefined) return printPeak(setUp(chosen[0]!, scale), scale, [sides[values.child]!()]);
   const turns = { pairs: Number(values.pairs), each: Number(values.each) };
   const does = (part: string) => values.only === undefined || values.only === part;
-  console.log(`TOAST (batch 32, size small, ${name}, ${turns.pairs} pairs of ${turns.each})`);
+  console.log(`TOAST (batch ${scale.batch}, size ${scale.size}, ${name}, ${turns.pairs} pairs of ${turns.each})`);
   for (const one of chosen) {
-    const setup = setUp(one);
+    const setup = setUp(one, scale);
     if (does('forward')) await forwards(one, setup, turns);
     if (does('training')) await training(one, setup, turns);
     setup.dispose();
-    if (does('memory')) await comparePeaks('toast', one, Object.keys(sides), GOALS.memory);
+    if (does('memory')) await comparePeaks('toast', one, scale, Object.keys(sides), GOALS.memory);
   }
 }
 

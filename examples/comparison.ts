@@ -2,9 +2,10 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { spawnEspalier } from '@espalier/cli';
+import pMap from 'p-map';
 import type { TopLevelSpec } from 'vega-lite';
 import { z } from 'zod';
-import { inTurn, thinned } from './runs.ts';
+import { thinned } from './runs.ts';
 import { toSvg } from './start/charts.ts';
 
 /** One way of fine-tuning: a point of a method's line. */
@@ -45,7 +46,7 @@ export async function compare({ title, backbones, choices, seeds, train, epochs,
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   const threads = String(Math.max(1, Math.floor(availableParallelism() / WIDTH)));
-  const results = await inTurn(jobs, WIDTH, async ({ backbone, choice, seed }): Promise<Result> => {
+  const results = await pMap(jobs, async ({ backbone, choice, seed }): Promise<Result> => {
     const label = `${backbone} ${choice.method} ${choice.says} seed ${seed}`;
     const show = thinned((line) => console.log(`  ${label.padEnd(30)} ${line}`));
     const directory = join(out, label.replaceAll(/[^\w.-]+/g, '-'));
@@ -56,7 +57,7 @@ export async function compare({ title, backbones, choices, seeds, train, epochs,
     const { accuracy, trainableParameters: trainable } = Summary.parse(line);
     console.log(`  ${label.padEnd(30)} ${(100 * accuracy).toFixed(1)} %`);
     return { backbone, choice, seed, accuracy, trainable, directory };
-  });
+  }, { concurrency: WIDTH });
   const table = tableOf(results);
   console.log(`\n${table}\n`);
   await mkdir(out, { recursive: true });

@@ -1,16 +1,5 @@
 import type { JsonLine } from '@espalier/cli';
 
-/** Runs at most `width` jobs at a time; results in the order of the jobs. */
-export async function inTurn<J, R>(all: readonly J[], width: number, run: (job: J) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  const queue = all.map((job, i) => ({ job, i })).reverse();
-  const worker = async () => {
-    for (let next = queue.pop(); next; next = queue.pop()) results[next.i] = await run(next.job);
-  };
-  await Promise.all(Array.from({ length: width }, worker));
-  return results;
-}
-
 /** A line for an event, at most one in five seconds. */
 export function thinned(print: (text: string) => void) {
   let shown = -Infinity;

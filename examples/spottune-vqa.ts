@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { paretoChart, spawnEspalier, type Trained } from '@espalier/cli';
+import pMap from 'p-map';
 import { z } from 'zod';
-import { inTurn, thinned } from './runs.ts';
+import { thinned } from './runs.ts';
 import { toSvg } from './start/charts.ts';
 import { DATA } from './start/methods.ts';
 
@@ -64,7 +65,7 @@ const Summary = z.looseObject({
   flops: z.looseObject({ perSample: z.object({ expected: Spread, spent: Spread }) }),
 });
 
-const results = await inTurn(jobs, WIDTH, async ({ backbone, choice, seed }) => {
+const results = await pMap(jobs, async ({ backbone, choice, seed }) => {
   const { method, setting, rate, plugins, adaptive = false } = choice;
   const label = [backbone, method, setting, `seed ${seed}`].filter(Boolean).join(' ');
   const show = thinned((line) => console.log(`  ${label.padEnd(36)} ${line}`));
@@ -81,7 +82,7 @@ const results = await inTurn(jobs, WIDTH, async ({ backbone, choice, seed }) => 
   const used = measured['spottune open'];
   console.log(`  ${label.padEnd(36)} ${(100 * accuracy).toFixed(1)} %${used === undefined ? '' : `, ${(100 * used).toFixed(0)} % of gates open`}`);
   return { backbone, method, setting, accuracy, trainable: trainableParameters, seconds, used, perSample, report: adaptive && seed === 0 ? report : undefined };
-});
+}, { concurrency: WIDTH });
 
 const mean = (xs: readonly number[]) => xs.reduce((a, b) => a + b, 0) / xs.length;
 const keys = [...new Set(results.map((r) => `${r.backbone}|${r.method}|${r.setting}`))];

@@ -3,7 +3,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { spawnEspalier } from '@espalier/cli';
-import { inTurn, thinned } from './runs.ts';
+import pMap from 'p-map';
+import { thinned } from './runs.ts';
 import { DATA, methods, readPredictions, resultOf, type Method } from './start/methods.ts';
 import { pictures } from './start/pictures.ts';
 import { tableOf } from './start/table.ts';
@@ -28,7 +29,7 @@ const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
 const WIDTH = 2; // trainings side by side, each on its share of the cores
 const threads = Math.max(1, Math.floor(availableParallelism() / WIDTH));
-const results = await inTurn(jobs, WIDTH, async ({ backbone, method, out }) => {
+const results = await pMap(jobs, async ({ backbone, method, out }) => {
   const args = ['train', ...argumentsOf(backbone, method), '--out', out];
   const label = `${backbone} ${method.key}`;
   const show = thinned((line) => console.log(`  ${label.padEnd(16)} ${line}`));
@@ -38,7 +39,7 @@ const results = await inTurn(jobs, WIDTH, async ({ backbone, method, out }) => {
   const result = resultOf(backbone, method, summary);
   console.log(`  ${label.padEnd(16)} done: ${(100 * result.accuracy).toFixed(1)} % on the test split`);
   return { ...result, predictions: await readPredictions(predictions) };
-});
+}, { concurrency: WIDTH });
 
 const table = tableOf(results);
 console.log(`\n${table}\n`);

@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { spawnEspalier } from '@espalier/cli';
+import pMap from 'p-map';
 import type { TopLevelSpec } from 'vega-lite';
 import { z } from 'zod';
-import { inTurn } from './runs.ts';
 import { toSvg } from './start/charts.ts';
 import { DATA } from './start/methods.ts';
 
@@ -62,12 +62,12 @@ for (const seed of seeds)
   }
 
 const wanted = values.epsilons.split(',').map(Number).flatMap((epsilon) => seeds.map((seed) => ({ epsilon, seed })));
-await inTurn(wanted, WIDTH, async ({ epsilon, seed }) => {
+await pMap(wanted, async ({ epsilon, seed }) => {
   const out = join(values.out, `seed-${seed}`, `epsilon-${epsilon}`);
   const privacy = JSON.stringify({ epsilon, delta: 0.1 / Number(values.train), clip: 10 });
   await run('train', ...settings(seed), '--batch-size', '128', '--privacy', privacy, '--out', out);
   add({ what: 'private', x: epsilon, seed, accuracy: await score(out) });
-});
+}, { concurrency: WIDTH });
 
 const keys = [...new Set(rows.map((r) => `${r.what}|${r.x}`))];
 const table = ['| | shards or epsilon | test accuracy, %: mean and range of seeds |', '|---|---:|---|', ...keys.map((key) => {
