@@ -15,16 +15,16 @@ const RESULTS = join('bench', 'results', 'vqa.jsonl');
  * May be stopped at any moment: a row that was under way resumes from its last checkpoint.
  *
  *   npm run bench -- vqa                                  list
- *   npm run bench -- vqa --run --only easy-vqa-1000 --easy-vqa ../shared/data/easy-vqa [--jobs 2]
+ *   npm run bench -- vqa --run --only easy-vqa-1000 --easy-vqa ../shared/data/easy-vqa [--jobs 2] [--only ...]
  *   npm run bench -- vqa --render
  */
 export async function vqa(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
-    options: { run: { type: 'boolean' }, render: { type: 'boolean' }, only: { type: 'string' }, again: { type: 'boolean' }, jobs: { type: 'string', default: '1' }, 'easy-vqa': { type: 'string' } },
+    options: { run: { type: 'boolean' }, render: { type: 'boolean' }, only: { type: 'string', multiple: true }, again: { type: 'boolean' }, jobs: { type: 'string', default: '1' }, 'easy-vqa': { type: 'string' } },
   });
   const done = new Set((await readLines(RESULTS)).map((l) => l.row));
-  const chosen = rows.filter((r) => values.only === undefined || r.name.includes(values.only));
+  const chosen = rows.filter((r) => values.only?.some((part) => r.name.includes(part)) ?? true);
   const missing = chosen.filter((r) => values.again || !done.has(r.name));
   if (!values.run) {
     for (const r of chosen) console.log(`${done.has(r.name) ? 'done   ' : 'missing'} ${r.name}`);
